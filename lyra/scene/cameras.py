@@ -58,7 +58,8 @@ class Cameras:
         require(bool((focal > 0).all()), "Cameras: focal lengths K[0, 0] and K[1, 1] must be positive pixels")
         R = c2w[..., :3, :3].double()
         error = (R @ R.transpose(-1, -2) - torch.eye(3, dtype=R.dtype, device=R.device)).abs()
-        rigid = error.numel() == 0 or (float(error.max()) < 1e-3 and bool((torch.linalg.det(R) > 0).all()))
+        handed = (torch.linalg.cross(R[..., 0, :], R[..., 1, :]) * R[..., 2, :]).sum(-1)  # far cheaper than det
+        rigid = error.numel() == 0 or (float(error.max()) < 1e-3 and bool((handed > 0).all()))
         require(rigid, "Cameras: c2w must be rigid (a rotation with determinant +1 and a translation)")
         if self.times is not None:
             require(bool(self.times.isfinite().all()), "Cameras: times hold NaN or infinity")
