@@ -6,6 +6,7 @@ import numpy as np
 from lyra.scene import InputError
 from worlds.render.context import assign, is_software, open_context
 from worlds.render.exposure import solve_exposure
+from worlds.render.light_volume import LightBaker
 from worlds.render.programs import Programs
 from worlds.render.shadow import MAX_LAMPS, box_corners, depth_map
 from worlds.render.stage import Stage
@@ -39,9 +40,10 @@ class Renderer:
         self.supersample = supersample
         self.ctx = ctx = open_context(device)
         self.software = is_software(ctx)
-        self.light_detail = light_detail or (100_000 if self.software else 1_200_000)
         self.textures = TextureStore(ctx, texture_size, 1.0 if self.software else 8.0)
         self.programs = Programs(ctx, supersample)
+        detail = light_detail or (100_000 if self.software else 1_200_000)
+        self.baker = LightBaker(ctx, detail, not self.software, self.programs.light_defines)
         self._targets()
 
     def _targets(self) -> None:
@@ -63,7 +65,7 @@ class Renderer:
     def upload(self, world: World) -> Stage:
         """Puts a world on the device: geometry, textures, shadow maps and baked light. Call `release()` after use."""
         stage = Stage(self.ctx, world, self.textures, self.programs)
-        stage.light(self.lamp_face)
+        stage.light(self.lamp_face, self.baker)
         return stage
 
     def render(

@@ -6,6 +6,7 @@ import numpy as np
 from lyra.scene import InputError
 from worlds.render.context import assign
 from worlds.render.geometry import Geometry, flatten
+from worlds.render.light_volume import LightBaker
 from worlds.render.motion import Movers
 from worlds.render.programs import Programs
 from worlds.render.shadow import MAX_LAMPS, TO_UNIT, SunView, box_corners, depth_map, lamp_matrices, sun_axes
@@ -27,7 +28,7 @@ class Stage:
             raise InputError(f"a world has at most {MAX_LAMPS} lamps, not {len(world.lamps)}")
         self.ctx, self.world, self.textures, self.programs = ctx, world, textures, programs
         self._owned: list = []
-        geometry = flatten(world, textures)
+        self.geometry = geometry = flatten(world, textures)
         textures.finish()
         self.low, self.high, self.ranges = geometry.low, geometry.high, geometry.ranges
         self.static_vertices = geometry.static_vertices
@@ -84,8 +85,8 @@ class Stage:
 
     # --- light ---
 
-    def light(self, lamp_face: int) -> None:
-        """Draws the static shadow maps (lamp faces of `lamp_face` px)."""
+    def light(self, lamp_face: int, baker: LightBaker) -> None:
+        """Draws the static shadow maps (lamp faces of `lamp_face` px) and bakes the indirect light."""
         world, ctx = self.world, self.ctx
         self.sun_map, self.sun_target = self._depth_map(SUN_SIZE if world.sun else 1)
         self.near_map, self.near_target = self._depth_map(1)
@@ -106,6 +107,12 @@ class Stage:
         self.lamp_map, self.lamp_target = (self._own(x) for x in depth_map(ctx, size))
         self.lamp_views = [lamp_matrices(lamp) for lamp in world.lamps]
         self.draw_lamp_shadows(self.lamp_target, movers=False)
+        self._bind_inputs()
+        moving = self.movers is not None
+        self.volume, address = baker.bake(self.geometry, self.uniforms, moving, self.sky.height)
+        self._own(self.volume)
+        del self.geometry
+        self.uniforms |= address | {"has_movers": int(moving)}
 
     def _depth_map(self, size: int) -> tuple[moderngl.Texture, moderngl.Framebuffer]:
         texture, target = depth_map(self.ctx, (size, size))
@@ -166,6 +173,10 @@ class Stage:
 
     def bind(self) -> None:
         """Binds everything that the shading programs read."""
+        self._bind_inputs()
+        self.volume.use(7)
+
+    def _bind_inputs(self) -> None:
         self.vertices.bind_to_storage_buffer(0)
         self._bind_surfaces()
         self.lamps.bind_to_storage_buffer(3)

@@ -102,7 +102,6 @@ vec4 volume_slab(sampler3D volume, vec3 cell, int slab, float lod) {
 }
 
 vec3 irradiance(vec3 p, vec3 n) {
-    if (volume_levels == 0) return sky_light * sky(n, 20.0);
     vec3 cell = (p + n * (0.6 * voxel) - volume_origin) / voxel, w = n * n, sum = vec3(0.0);
     for (int axis = 0; axis < 3; ++axis) {
         int slab = axis * 2 + (n[axis] < 0.0 ? 1 : 0);
