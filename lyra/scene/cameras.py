@@ -169,6 +169,16 @@ class Cameras:
         shift[0, 2], shift[1, 2] = left, top
         return replace(self, K=self.K - shift, width=width, height=height)
 
+    def pad(self, top: int, left: int, height: int, width: int) -> Self:
+        """Cameras of a larger image, height x width, that holds this one at (top, left)."""
+        require(
+            top >= 0 and left >= 0 and top + self.height <= height and left + self.width <= width,
+            f"{self.width}x{self.height} pixels at ({left}, {top}) do not fit into {width}x{height}",
+        )
+        shift = torch.zeros(3, 3, dtype=self.K.dtype, device=self.K.device)
+        shift[0, 2], shift[1, 2] = left, top
+        return replace(self, K=self.K + shift, width=width, height=height)
+
     def resize(self, height: int, width: int) -> Self:
         """Cameras of the image resampled to height x width pixels (edges stay edges)."""
         scale = torch.tensor([width / self.width, height / self.height, 1.0], dtype=self.K.dtype, device=self.K.device)
