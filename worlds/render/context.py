@@ -6,21 +6,21 @@ from pathlib import Path
 import moderngl
 import numpy as np
 
-from lyra.scene import InputError
+from worlds.errors import WorldsError
 
 SHADERS = Path(__file__).parent / "shaders"
 
 
 def open_context(device: str = "auto") -> moderngl.Context:
     """A context of OpenGL 4.3 or newer. `device` "auto" and "egl" take EGL's default device (a GPU before the CPU),
-    "egl:1" its second device. Raises InputError when there is no driver."""
+    "egl:1" its second device. Raises WorldsError when there is no driver."""
     name, _, index = device.partition(":")
     if name not in ("auto", "egl") or not (index == "" or index.isdigit()):
-        raise InputError(f'the device must be "auto", "egl" or "egl:N", not "{device}"')
+        raise WorldsError(f'the device must be "auto", "egl" or "egl:N", not "{device}"')
     try:
         return moderngl.create_context(standalone=True, backend="egl", require=430, device_index=int(index or 0))
     except Exception as error:
-        raise InputError(
+        raise WorldsError(
             f"no OpenGL 4.3 context could be made through EGL ({error}): install libegl1 and libgl1-mesa-dri for the "
             "CPU, or the GPU's driver with libegl1 (a container needs its graphics capability)"
         ) from error

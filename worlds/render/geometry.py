@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lyra.scene import InputError
+from worlds.errors import WorldsError
 from worlds.render.textures import TextureStore, resized
 from worlds.scene import Instance, Texture, World
 
@@ -85,7 +85,7 @@ class _Materials:
 
 
 def flatten(world: World, store: TextureStore) -> Geometry:
-    """All triangles of a world; textures go to the store. Raises InputError for a world without triangles or one
+    """All triangles of a world; textures go to the store. Raises WorldsError for a world without triangles or one
     that has more than 65535 objects or materials."""
     items = [(i, i.transform) for i in world.instances] + [(m.instance, m.transforms[0]) for m in world.movers]
     table = _Materials(store)
@@ -102,7 +102,7 @@ def flatten(world: World, store: TextureStore) -> Geometry:
         masked.append(np.asarray(table.masked, bool)[material])
         starts.append(starts[-1] + len(mesh.positions))
     if not items or starts[-1] == 0 or len(items) > 65535 or len(table.rows) > 65535:
-        raise InputError(
+        raise WorldsError(
             f"a world needs triangles and at most 65535 objects and materials: {world.name} has {starts[-1]} vertices, "
             f"{len(items)} objects and {len(table.rows)} materials"
         )

@@ -3,7 +3,7 @@
 import moderngl
 import numpy as np
 
-from lyra.scene import InputError
+from worlds.errors import WorldsError
 from worlds.render.context import assign, is_software, open_context
 from worlds.render.exposure import solve_exposure
 from worlds.render.light_volume import LightBaker
@@ -35,7 +35,7 @@ class Renderer:
         texture_size: int = 256,
     ) -> None:
         if min(size) < 8 or not 1 <= supersample <= 4:
-            raise InputError(f"size must be at least 8 x 8 and supersample 1 to 4, not {size} and {supersample}")
+            raise WorldsError(f"size must be at least 8 x 8 and supersample 1 to 4, not {size} and {supersample}")
         self.height, self.width = size
         self.supersample = supersample
         self.ctx = ctx = open_context(device)
@@ -81,13 +81,13 @@ class Renderer:
         """Frames for c2w f64 [t, 4, 4] (OpenCV), K f64 [t, 3, 3] (px) and times f64 [t] s.
 
         One exposure for all frames makes the mean luma of first, middle and last `mean_luma` (sRGB-coded, 0-1).
-        Raises InputError when the shapes do not fit each other or the numbers are not finite.
+        Raises WorldsError when the shapes do not fit each other or the numbers are not finite.
         """
         c2w, K, times = (np.asarray(a, np.float64) for a in (c2w, K, times))
         if c2w.shape != (len(times), 4, 4) or K.shape != (len(times), 3, 3) or not len(times):
-            raise InputError(f"cameras must be c2w [t, 4, 4], K [t, 3, 3], times [t]: {c2w.shape} {K.shape} {times.shape}")
+            raise WorldsError(f"cameras must be c2w [t, 4, 4], K [t, 3, 3], times [t]: {c2w.shape} {K.shape} {times.shape}")
         if not (np.isfinite(c2w).all() and np.isfinite(K).all() and np.isfinite(times).all()):
-            raise InputError("camera poses, intrinsics and times must be finite")
+            raise WorldsError("camera poses, intrinsics and times must be finite")
         cameras = list(zip(c2w, K, scene.mover_tables(times), strict=True))
         scene.aim_sun(c2w[:, :3, 3])
         self._bind(scene)

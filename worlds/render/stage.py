@@ -3,7 +3,7 @@
 import moderngl
 import numpy as np
 
-from lyra.scene import InputError
+from worlds.errors import WorldsError
 from worlds.render.context import assign
 from worlds.render.geometry import Geometry, flatten
 from worlds.render.light_volume import LightBaker
@@ -25,7 +25,7 @@ class Stage:
 
     def __init__(self, ctx: moderngl.Context, world: World, textures: TextureStore, programs: Programs) -> None:
         if len(world.lamps) > MAX_LAMPS:
-            raise InputError(f"a world has at most {MAX_LAMPS} lamps, not {len(world.lamps)}")
+            raise WorldsError(f"a world has at most {MAX_LAMPS} lamps, not {len(world.lamps)}")
         self.ctx, self.world, self.textures, self.programs = ctx, world, textures, programs
         self._owned: list = []
         self.geometry = geometry = flatten(world, textures)
