@@ -1,0 +1,188 @@
+"""Niantic `.spz`: versions 1 to 3 are one gzip stream, version 4 one zstd stream an attribute (extra `zstd`).
+
+Positions are 24-bit fixed point, everything else 8 bits or the smallest three of a quaternion (x, y, z, w). Axes are
+ours (OpenCV), unchanged, as the other tools that write this format from PLY do (docs/formats.md).
+"""
+
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from lyra.io import storage
+from lyra.io.atomic import replacing_file
+from lyra.scene import Gaussians, InputError, require
+
+MAGIC = b"NGSP"
+_HEADER = struct.Struct("<4sIIBBBB")  # magic, version, count, SH degree, fractional bits, flags, reserved or streams
+_LIMIT = 2**23 - 1
+_COLOUR = np.float32(0.15 * 255)
+
+
+def save(scene: Gaussians, path: str | os.PathLike, *, version: int = 3, sh_bits: tuple[int, int] = (5, 4)) -> None:
+    """Write `scene`; provenance is lost.
+
+    `version` 3 is what every reader knows; 4 needs the extra `zstd`. `sh_bits` (each 1 to 8) are kept of degree 1 and
+    of degrees 2 and 3: Niantic's defaults, small; (8, 8) is the most faithful. The position step is 2^-12 units as
+    in other writers, finer for finer scenes, coarser where the scene reaches beyond +-2048 units. Raises InputError
+    for scenes that are empty, not finite or reach beyond +-8.3 million units.
+    """
+    require(version in (3, 4), f"{path}: SPZ can be written as version 3 or 4, got {version!r}")
+    require(all(1 <= b <= 8 for b in sh_bits), f"{path}: sh_bits must be two numbers from 1 to 8, got {sh_bits!r}")
+    scene = storage.to_write(scene, path)
+    streams, fraction = _encode(scene, path, sh_bits)
+    fields = [MAGIC, version, len(scene), scene.sh_degree, fraction, 0]
+    with replacing_file(path) as temporary, open(temporary, "wb") as file:
+        if version == 3:
+            packer = zlib.compressobj(6, wbits=31)
+            file.write(packer.compress(_HEADER.pack(*fields, 0)))
+            for stream in streams:
+                file.write(packer.compress(stream))
+            file.write(packer.flush())
+        else:
+            packed = [_zstd(path).ZstdCompressor(level=12).compress(stream) for stream in streams]
+            file.write(_HEADER.pack(*fields, len(packed)) + struct.pack("<I12x", 32))
+            file.write(b"".join(struct.pack("<QQ", len(p), s.nbytes) for p, s in zip(packed, streams, strict=True)))
+            file.write(b"".join(packed))
+
+
+def _fraction_bits(scene: Gaussians, path: str | os.PathLike) -> int:
+    """12, more where a twentieth of the median scale asks for it, fewer where 24 bits would not reach."""
+    reach = max(float(scene.means.abs().max()), 1e-30)
+    require(reach <= _LIMIT, f"{path}: positions reach {reach:.3g} units, but SPZ holds only +-{_LIMIT}; scale it down")
+    wanted = int(np.ceil(-np.log2(max(0.05 * float(scene.scales.median()), 1e-9))))
+    possible = int(np.floor(np.log2(_LIMIT / reach)))
+    if possible < 12:
+        storage.log.warning(
+            "%s: positions reach %.4g units, so SPZ stores them in steps of %.3g units; .ply or .lyra4d are exact",
+            path, reach, 2.0**-possible,
+        )  # fmt: skip
+    return max(0, min(max(12, wanted), possible, 24))
+
+
+def _encode(scene: Gaussians, path: str | os.PathLike, sh_bits: tuple[int, int]) -> tuple[list[np.ndarray], int]:
+    """The attribute streams in file order (SH only if there is any) and the fractional bits of the positions."""
+    fraction = _fraction_bits(scene, path)
+    log_scales = (storage.log_scale(scene.scales.numpy()) + 10) * 16
+    outside = int(((log_scales < -0.5) | (log_scales > 255.5)).any(1).sum())
+    if outside:
+        storage.log.warning("%s: %d Gaussians are smaller than 4.5e-5 or larger than 380 units; clipped", path, outside)
+    fixed = np.rint(scene.means.numpy().astype(np.float64) * 2.0**fraction).astype("<i4")
+    largest, others = storage.smallest_three(scene.quats.numpy()[:, [1, 2, 3, 0]])
+    magnitude = np.floor(np.abs(others) * 511 + 0.5).clip(max=511).astype(np.uint32)
+    signed = magnitude | ((others < 0).astype(np.uint32) << np.uint32(9))
+    turn = largest.astype("<u4")
+    for i in range(3):
+        turn = (turn << np.uint32(10)) | signed[:, i]
+    streams = [
+        fixed.view(np.uint8).reshape(-1, 4)[:, :3],
+        np.rint(scene.opacities.numpy() * 255).astype(np.uint8),
+        np.rint(scene.sh[:, 0].numpy() * _COLOUR + 127.5).clip(0, 255).astype(np.uint8),
+        np.rint(log_scales).clip(0, 255).astype(np.uint8),
+        turn.astype("<u4"),
+    ]
+    if scene.sh_degree > 0:
+        streams.append(_encode_sh(scene.sh[:, 1:].numpy(), sh_bits))
+    return [np.ascontiguousarray(stream).reshape(-1).view(np.uint8) for stream in streams], fraction
+
+
+def _encode_sh(rest: np.ndarray, sh_bits: tuple[int, int]) -> np.ndarray:
+    """Coefficients [n, k - 1, 3] in steps of 1/128 around 128, rounded to bucket centres of fewer bits."""
+    octets = np.rint(rest * 128).astype(np.int16) + 128
+    for band, bits in ((slice(0, 3), sh_bits[0]), (slice(3, None), sh_bits[1])):
+        bucket = 1 << (8 - bits)
+        octets[:, band] = (octets[:, band] + bucket // 2) // bucket * bucket
+    return octets.clip(0, 255).astype(np.uint8)
+
+
+def load(path: str | os.PathLike) -> Gaussians:
+    """Read SPZ of version 1 to 4 with SH degree 0 to 3; InputError if it is damaged or of another kind."""
+    data = Path(path).read_bytes()
+    if data[:4] == MAGIC:
+        return _load_streams(data, path)
+    require(data[:2] == b"\x1f\x8b", f"{path}: is not an SPZ file (neither gzip nor a version 4 header)")
+    try:
+        head = zlib.decompressobj(wbits=31).decompress(data, _HEADER.size)
+    except zlib.error as error:
+        raise InputError(f"{path}: its compressed data is damaged ({error})") from error
+    require(len(head) == _HEADER.size and head[:4] == MAGIC, f"{path}: is gzip, but no SPZ file is inside")
+    _, version, count, degree, fraction, _, _ = _HEADER.unpack(head)
+    require(1 <= version <= 3, f"{path}: is SPZ version {version} in gzip; versions 1 to 3 are known")
+    sizes = _sizes(version, count, degree, fraction, path)
+    raw = np.frombuffer(storage.inflate(path, data, _HEADER.size + sum(sizes)), np.uint8)[_HEADER.size :]
+    streams = np.split(raw, np.cumsum(sizes)[:-1])
+    return _decode(streams, version, degree, fraction, path)
+
+
+def _sizes(version: int, count: int, degree: int, fraction: int, path: str | os.PathLike) -> list[int]:
+    """Bytes of each attribute stream."""
+    require(count > 0, f"{path}: holds no Gaussians")
+    require(degree <= 3, f"{path}: has SH degree {degree}; degrees 0 to 3 can be read")
+    require(fraction <= 30, f"{path}: claims {fraction} fractional bits for its 24-bit positions; it is damaged")
+    per = [6 if version == 1 else 9, 1, 3, 3, 3 if version < 3 else 4, 3 * ((degree + 1) ** 2 - 1)]
+    return [count * size for size in per]
+
+
+def _decode(streams: list[np.ndarray], version: int, degree: int, fraction: int, path: str | os.PathLike) -> Gaussians:
+    positions, alphas, colours, scales, turns, rest = streams
+    n = len(alphas)
+    if version == 1:
+        means = positions.view("<f2").reshape(n, 3).astype(np.float32)
+    else:
+        wide = np.zeros((3 * n, 4), np.uint8)
+        wide[:, 1:] = positions.reshape(-1, 3)  # into the upper bytes, so that the shift below extends the sign
+        means = ((wide.view("<i4") >> 8).reshape(n, 3) * 2.0**-fraction).astype(np.float32)
+    if version < 3:
+        xyz = turns.reshape(n, 3).astype(np.float32) / 127.5 - 1
+        w = np.sqrt(np.maximum(0, 1 - np.einsum("ni,ni->n", xyz, xyz)))
+        quats = np.concatenate([w[:, None], xyz], 1)
+    else:
+        turn = np.ascontiguousarray(turns).view("<u4")
+        parts = np.stack([turn >> 20, turn >> 10, turn], 1)
+        others = (parts & 511).astype(np.float32) / 511 * np.where(parts & 512, np.float32(-1), np.float32(1))
+        quats = storage.from_smallest_three((turn >> 30).astype(np.intp), others)[:, [3, 0, 1, 2]]
+    sh = np.empty((n, (degree + 1) ** 2, 3), np.float32)
+    sh[:, 0] = (colours.reshape(n, 3) - np.float32(127.5)) / _COLOUR
+    sh[:, 1:] = (rest.reshape(n, -1, 3) - np.float32(128)) / 128
+    linear = np.exp(scales.reshape(n, 3).astype(np.float32) / 16 - 10)
+    return storage.to_scene(path, means, quats, linear, alphas.astype(np.float32) / 255, sh)[0]
+
+
+def _load_streams(data: bytes, path: str | os.PathLike) -> Gaussians:
+    """Version 4: header of 32 bytes, a table of stream sizes, the streams."""
+    require(len(data) >= 32, f"{path}: is cut short in its header of 32 bytes")
+    _, version, count, degree, fraction, _, number = _HEADER.unpack_from(data)
+    (table,) = struct.unpack_from("<I", data, 16)
+    require(version == 4, f"{path}: is SPZ version {version}; versions 1 to 4 are known")
+    sizes = _sizes(version, count, degree, fraction, path)
+    wanted = [size for size in sizes if size > 0]
+    at = table + 16 * number
+    require(number == len(wanted) and table >= 32 and at <= len(data), f"{path}: its table of streams is damaged")
+    streams = []
+    for i, size in enumerate(wanted):
+        packed, unpacked = struct.unpack_from("<QQ", data, table + 16 * i)
+        fits = unpacked == size and at + packed <= len(data)
+        require(fits, f"{path}: stream {i} does not have the promised size; the file is cut short or damaged")
+        storage.check_inflation(path, packed, size)
+        zstandard = _zstd(path)
+        try:
+            raw = zstandard.ZstdDecompressor().decompress(data[at : at + packed], max_output_size=size)
+        except zstandard.ZstdError as error:
+            raise InputError(f"{path}: its compressed data is damaged ({error})") from error
+        require(len(raw) == size, f"{path}: stream {i} unpacks to {len(raw)} bytes instead of {size}")
+        streams.append(np.frombuffer(raw, np.uint8))
+        at += packed
+    if len(streams) == 5:
+        streams.append(np.zeros(0, np.uint8))
+    return _decode(streams, version, degree, fraction, path)
+
+
+def _zstd(path: str | os.PathLike):
+    """The optional module zstandard."""
+    try:
+        import zstandard
+    except ImportError as error:
+        raise InputError(f"{path}: SPZ version 4 needs zstandard; pip install 'lyra-3d[zstd]'") from error
+    return zstandard
