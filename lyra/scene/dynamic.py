@@ -75,11 +75,16 @@ class DynamicGaussians:
     @property
     def moving(self) -> Self:
         """Everything that is not `static`."""
-        keep = ~self._static_mask()
-        return replace(
-            self, gaussians=self.gaussians[keep], start=self.start[keep], end=self.end[keep],
-            velocities=self.velocities[keep],
-        )  # fmt: skip
+        return self[~self._static_mask()]
+
+    def __getitem__(self, index) -> Self:
+        """A subset or a reordering, by mask, indices or slice; the length of the loop stays."""
+        names = ("gaussians", "start", "end", "velocities")
+        return replace(self, **{name: getattr(self, name)[index] for name in names})
+
+    def prune(self, *, min_opacity: float = 0.0, max_count: int | None = None) -> Self:
+        """Only the `Gaussians.survivors` over all times together, in the same order."""
+        return self[self.gaussians.survivors(min_opacity, max_count)]
 
     def _static_mask(self) -> Tensor:
         return (self.start <= 0) & (self.end >= self.duration) & ~self.velocities.any(-1)

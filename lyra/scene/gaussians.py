@@ -114,18 +114,19 @@ class Gaussians:
             sh=colour,
         )
 
-    def prune(self, *, min_opacity: float = 0.0, max_count: int | None = None) -> Self:
-        """Drop what is not finite or fainter than `min_opacity`, then keep at most the `max_count` most opaque.
-
-        The order of the survivors is kept.
-        """
+    def survivors(self, min_opacity: float = 0.0, max_count: int | None = None) -> Bool[Tensor, " n"]:
+        """Which Gaussians are finite, at least as opaque as `min_opacity`, and among the `max_count` most opaque."""
         keep = self.finite() & (self.opacities >= min_opacity)
-        if max_count is not None and int(keep.sum()) > max_count:
-            ranked = torch.where(keep, self.opacities, torch.full_like(self.opacities, -1))
-            chosen = torch.zeros_like(keep)
-            chosen[ranked.topk(max_count).indices] = True
-            keep = chosen
-        return self[keep]
+        if max_count is None or int(keep.sum()) <= max_count:
+            return keep
+        ranked = torch.where(keep, self.opacities, torch.full_like(self.opacities, -1))
+        chosen = torch.zeros_like(keep)
+        chosen[ranked.topk(max_count).indices] = True
+        return chosen
+
+    def prune(self, *, min_opacity: float = 0.0, max_count: int | None = None) -> Self:
+        """Only the `survivors`, in the same order."""
+        return self[self.survivors(min_opacity, max_count)]
 
     def finite(self) -> Bool[Tensor, " n"]:
         """Which Gaussians hold finite numbers only."""
