@@ -13,6 +13,24 @@ ROOM_WORDS = {
 }
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
 MOST_THINGS = 7
+# Catalogue names that are not how one says it.
+BETTER = {
+    "toilets unit": "toilet",
+    "sofa seats": "sofa",
+    "tv :": "TV",
+    "tv": "TV",
+    "tv stand": "TV stand",
+    "wall flat tv": "flat TV",
+    "puff": "pouf",
+    "trunck": "trunk",
+    "air conditioning - internal unit": "air conditioner",
+    "convertible sofa bz": "sofa bed",
+    "apple ibook": "laptop",
+    "apple imac": "computer",
+    "clear sofa": "sofa",
+    "osaka chair": "chair",
+    "full bookcase": "bookcase",
+}
 
 
 def room_caption(functions: list[str], labels: list[list[str]], walls: list[str], floors: list[str], light: str) -> str:
@@ -30,7 +48,7 @@ def room_caption(functions: list[str], labels: list[list[str]], walls: list[str]
 
 def things_words(labels: list[str]) -> str:
     """ "a sofa, two armchairs and a plant": the first kinds of a list, counted."""
-    counts = Counter(label.lower() for label in labels)
+    counts = Counter(BETTER.get(label.lower(), label.lower()) for label in labels)
     parts = [article(label) if n == 1 else f"{_number(n)} {plural(label)}" for label, n in counts.items()]
     return _join(parts[:MOST_THINGS])
 

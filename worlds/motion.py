@@ -33,7 +33,7 @@ def vertices_at(mover: Mover, time: float) -> np.ndarray:
 
 def _turn(axis: str, angles: np.ndarray) -> np.ndarray:
     matrices = np.tile(np.eye(4), (len(angles), 1, 1))
-    matrices[:, :3, :3] = Rotation.from_euler(axis, angles).as_matrix()
+    matrices[:, :3, :3] = Rotation.from_euler(axis, angles[:, None]).as_matrix()
     return matrices
 
 

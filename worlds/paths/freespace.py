@@ -143,9 +143,8 @@ def _distances(occupied: np.ndarray, voxel: float) -> np.ndarray:
     return (ndimage.distance_transform_edt(~occupied) * voxel).astype(np.float32)
 
 
-def room_space(world: World) -> FreeSpace:
-    """FreeSpace of a furnished room or flat: one grid around everything."""
-    triangles = triangles_of(world)
+def room_space(world: World, triangles: np.ndarray) -> FreeSpace:
+    """FreeSpace of a furnished room or flat with triangles f32 [n, 3, 3]: one grid around everything."""
     low, high = triangles.min(axis=(0, 1)) - 0.1, triangles.max(axis=(0, 1)) + 0.1
     return voxelise(triangles, low.astype(np.float64), high.astype(np.float64), 0.035 * world.near_scale)
 

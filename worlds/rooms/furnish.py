@@ -55,8 +55,13 @@ class Furnisher:
         self.blocked = keep_outs(room, openings)
 
     def pick(self, pool: tuple[FurnitureInfo, ...]) -> FurnitureInfo | None:
-        """A random member of a pool, None if it is empty."""
-        return pool[int(self.rng.integers(len(pool)))] if pool else None
+        """A random member of a pool, rather one that the room does not have yet; None if the pool is empty."""
+        info = None
+        for _ in range(3 if pool else 0):
+            info = pool[int(self.rng.integers(len(pool)))]
+            if not any(piece.info is info for piece in self.placed):
+                break
+        return info
 
     def against_wall(
         self, info: FurnitureInfo, sides: tuple[str, ...] = SIDES, y: float = 0.0, corner: bool = False
