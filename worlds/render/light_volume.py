@@ -28,14 +28,13 @@ class Grid:
     levels: int
 
     @staticmethod
-    def around(low: np.ndarray, high: np.ndarray, detail: int) -> "Grid":
-        """A grid of about `detail` cells over a box, at least 4 cm each."""
-        levels = 5 if detail > 400_000 else 4
+    def around(low: np.ndarray, high: np.ndarray, detail: int, most: tuple[int, int, int], levels: int) -> "Grid":
+        """A grid of about `detail` cells, at most `most` along x, y, z, over a box; a cell is at least 4 cm."""
         multiple = 2 ** (levels - 1)
         voxel = max(0.04, float(np.prod(np.maximum(high - low, 0.5)) / detail) ** (1 / 3))
         while True:
             cells = np.ceil((high - low + 4 * voxel) / voxel / multiple).astype(int) * multiple
-            if np.prod(cells) <= 1.25 * detail:
+            if np.prod(cells) <= 1.25 * detail and (cells <= most).all():
                 break
             voxel *= 1.05
         return Grid(tuple(int(c) for c in cells), voxel, (low + high - cells * voxel) / 2, levels)
@@ -56,28 +55,35 @@ def surface_samples(geometry: Geometry, voxel: float) -> np.ndarray:
 
 
 class LightBaker:
-    """The bake's programs and its work buffer, shared by the scenes of a renderer."""
+    """The bake's programs, its work buffer and its volumes, shared by the scenes of a renderer.
 
-    def __init__(self, ctx: moderngl.Context, detail: int, thorough: bool, defines: dict[str, object]) -> None:
-        self.ctx, self.detail = ctx, detail
-        self.bounces = 3 if thorough else 2
-        cones, tangent = (16, 0.36) if thorough else (8, 0.52)
+    A volume's mip levels take the driver a third of a second to make, so volumes are large enough for every scene
+    and used again: `give_back` one when its scene is released.
+    """
+
+    def __init__(self, ctx: moderngl.Context, thorough: bool, defines: dict[str, object]) -> None:
+        self.ctx, self.spare = ctx, []
+        if thorough:
+            self.detail, self.most, self.levels, self.bounces, cones, tangent = 1_200_000, (192, 96, 192), 5, 5, 24, 0.29
+        else:
+            self.detail, self.most, self.levels, self.bounces, cones, tangent = 60_000, (96, 48, 96), 4, 3, 8, 0.52
         self.clear = compute_program(ctx, "clear.comp")
         self.inject = compute_program(ctx, "inject.comp", **defines)
         self.resolve = compute_program(ctx, "resolve.comp")
         self.mark = compute_program(ctx, "mark.comp")
         self.gather = compute_program(ctx, "gather.comp", CONES=cones, CONE_TANGENT=tangent, **defines)
         self.reduce = compute_program(ctx, "reduce.comp")
-        self.accumulated = ctx.buffer(reserve=int(1.25 * detail) * RECORD_BYTES)
-        self.capacity = 4 * detail
+        self.accumulated = ctx.buffer(reserve=int(1.25 * self.detail) * RECORD_BYTES)
+        self.capacity = 4 * self.detail
         self.items = ctx.buffer(reserve=4 * (self.capacity + 1))
+        self.radiance = self._volume()
 
     def bake(
         self, geometry: Geometry, light: dict[str, object], moving: bool, sky_height: int
     ) -> tuple[moderngl.Texture3D, dict[str, object]]:
         """The irradiance volume and the uniforms that address it. The scene's buffers and shadow maps must be bound;
         `light` holds their uniforms. `moving` also bakes a coarse lattice of free space."""
-        grid = Grid.around(geometry.low, geometry.high, self.detail)
+        grid = Grid.around(geometry.low, geometry.high, self.detail, self.most, self.levels)
         address = {
             "volume_origin": grid.origin,
             "volume_cells": tuple(float(c) for c in grid.cells),
@@ -87,7 +93,7 @@ class LightBaker:
         }
         for program in (self.inject, self.resolve, self.mark, self.gather):
             assign(program, **(light | address | {"has_movers": 0}))
-        radiance, irradiance = self._volume(grid), self._volume(grid)
+        radiance, irradiance = self.radiance, self.spare.pop() if self.spare else self._volume()
         self._inject(geometry, grid)
         count = self._mark(grid, irradiance, moving)
         assign(self.gather, count=count, sky_cone_lod=float(max(0.0, np.log2(max(sky_height / 5, 1)))))
@@ -103,13 +109,16 @@ class LightBaker:
             self.gather.run(min(groups, 32768), -(-groups // 32768), 1)
             self.ctx.memory_barrier()
         self._reduce(grid, irradiance, opaque=False)
-        radiance.release()
         return irradiance, address
 
-    def _volume(self, grid: Grid) -> moderngl.Texture3D:
-        x, y, z = grid.cells
+    def give_back(self, volume: moderngl.Texture3D) -> None:
+        """Takes a volume that `bake` returned for the next scene."""
+        self.spare.append(volume)
+
+    def _volume(self) -> moderngl.Texture3D:
+        x, y, z = self.most
         volume = self.ctx.texture3d((x, y, 6 * z), 4, dtype="f2")
-        volume.build_mipmaps(max_level=grid.levels - 1)
+        volume.build_mipmaps(max_level=self.levels - 1)
         volume.filter = (moderngl.LINEAR_MIPMAP_LINEAR, moderngl.LINEAR)
         volume.repeat_x = volume.repeat_y = volume.repeat_z = False
         return volume
@@ -146,5 +155,6 @@ class LightBaker:
             volume.bind_to_image(0, read=True, write=False, level=level - 1)
             volume.bind_to_image(1, read=False, write=True, level=level)
             size = (x >> level, y >> level, 6 * (z >> level))
+            assign(self.reduce, size=size)
             self.reduce.run(*(-(-s // 4) for s in size))
         self.ctx.memory_barrier()

@@ -22,8 +22,7 @@ class Renderer:
     """Owns the context, programs and targets of one image size; scenes share its texture array.
 
     `size` (height, width) px; `supersample` 1-4 samples along each pixel side decide coverage (shading is once per
-    face and pixel); `device` as in open_context; `light_detail` cells of the light volume (None: by device);
-    `texture_size` px of a texture layer. Deterministic on one machine. Not thread-safe; use one per process.
+    face and pixel); `device` as in open_context; `texture_size` px of a texture layer. Deterministic on one machine. Not thread-safe; use one per process.
     """
 
     def __init__(
@@ -31,7 +30,6 @@ class Renderer:
         size: tuple[int, int] = (256, 448),
         supersample: int = 2,
         device: str = "auto",
-        light_detail: int | None = None,
         texture_size: int = 256,
     ) -> None:
         if min(size) < 8 or not 1 <= supersample <= 4:
@@ -42,8 +40,7 @@ class Renderer:
         self.software = is_software(ctx)
         self.textures = TextureStore(ctx, texture_size, 1.0 if self.software else 8.0)
         self.programs = Programs(ctx, supersample)
-        detail = light_detail or (100_000 if self.software else 1_200_000)
-        self.baker = LightBaker(ctx, detail, not self.software, self.programs.light_defines)
+        self.baker = LightBaker(ctx, not self.software, self.programs.light_defines)
         self._targets()
 
     def _targets(self) -> None:
@@ -85,7 +82,9 @@ class Renderer:
         """
         c2w, K, times = (np.asarray(a, np.float64) for a in (c2w, K, times))
         if c2w.shape != (len(times), 4, 4) or K.shape != (len(times), 3, 3) or not len(times):
-            raise WorldsError(f"cameras must be c2w [t, 4, 4], K [t, 3, 3], times [t]: {c2w.shape} {K.shape} {times.shape}")
+            raise WorldsError(
+                f"cameras must be c2w [t, 4, 4], K [t, 3, 3], times [t]: {c2w.shape} {K.shape} {times.shape}"
+            )
         if not (np.isfinite(c2w).all() and np.isfinite(K).all() and np.isfinite(times).all()):
             raise WorldsError("camera poses, intrinsics and times must be finite")
         cameras = list(zip(c2w, K, scene.mover_tables(times), strict=True))
@@ -150,7 +149,9 @@ class Renderer:
             self._draw(scene, self.seen_centre, 1, c2w, K, (self.width, self.height))
         self.seen.color_attachments[0].use(8)
         self.seen_centre.color_attachments[0].use(9)
-        self._dispatch(self.programs.shade, scene, c2w, K, (self.width, self.height), slot, exposure=exposure, extras=extras)
+        self._dispatch(
+            self.programs.shade, scene, c2w, K, (self.width, self.height), slot, exposure=exposure, extras=extras
+        )
 
     def _place(self, scene: Stage, movers: tuple | None) -> None:
         """Moves the movers to a frame's time and draws their shadows."""
@@ -221,7 +222,9 @@ class Renderer:
             self._draw(scene, self.seen_meter, 1, c2w, scale @ K, (width, height))
             self.seen_meter.color_attachments[0].use(8)
             self.seen_meter.color_attachments[0].use(9)
-            self._dispatch(self.programs.meter, scene, c2w, scale @ K, (width, height), slot, exposure=1e-6, extras=(0, 0))
+            self._dispatch(
+                self.programs.meter, scene, c2w, scale @ K, (width, height), slot, exposure=1e-6, extras=(0, 0)
+            )
         self.ctx.memory_barrier()
         raw = self.metered.read(size=len(picks) * height * width * 12)
         samples = np.frombuffer(raw, np.float32).reshape(-1, 3)

@@ -110,7 +110,7 @@ class Stage:
         self._bind_inputs()
         moving = self.movers is not None
         self.volume, address = baker.bake(self.geometry, self.uniforms, moving, self.sky.height)
-        self._own(self.volume)
+        self.baker = baker
         del self.geometry
         self.uniforms |= address | {"has_movers": int(moving)}
 
@@ -235,6 +235,8 @@ class Stage:
 
     def release(self) -> None:
         """Frees the device memory of this scene (shared textures stay with the renderer)."""
+        if self._owned:
+            self.baker.give_back(self.volume)
         for resource in reversed(self._owned):
             resource.release()
         self._owned.clear()

@@ -96,9 +96,10 @@ vec3 direct_light(vec3 p, vec3 n) {
 
 // Ambient cube: one slab of cells for each axis direction; cells that were not baked are filled from coarser levels.
 vec4 volume_slab(sampler3D volume, vec3 cell, int slab, float lod) {
-    vec3 size = max(exp2(-lod) * volume_cells, vec3(1.0));
-    vec3 uvw = clamp(cell / volume_cells, 0.5 / size, 1.0 - 0.5 / size);
-    return textureLod(volume, vec3(uvw.xy, (uvw.z + float(slab)) / 6.0), lod);
+    vec3 half_texel = vec3(0.5 * exp2(lod));
+    vec3 at = clamp(cell, half_texel, volume_cells - half_texel);
+    at.z += float(slab) * volume_cells.z;
+    return textureLod(volume, at / vec3(textureSize(volume, 0)), lod);
 }
 
 vec3 irradiance(vec3 p, vec3 n) {

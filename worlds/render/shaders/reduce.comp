@@ -4,9 +4,10 @@
 layout(local_size_x = 4, local_size_y = 4, local_size_z = 4) in;
 layout(rgba16f, binding = 0) readonly uniform image3D fine;
 layout(rgba16f, binding = 1) writeonly uniform image3D coarse;
+uniform ivec3 size;               // coarse cells along x, y and all six slabs
 uniform int opaque;
 void main() {
-    ivec3 at = ivec3(gl_GlobalInvocationID), size = imageSize(coarse);
+    ivec3 at = ivec3(gl_GlobalInvocationID);
     if (any(greaterThanEqual(at, size))) return;
     int depth = size.z / 6, slab = at.z / depth, axis = slab / 2, front = 1 - slab % 2;
     ivec3 base = ivec3(at.xy * 2, slab * depth * 2 + (at.z % depth) * 2);
