@@ -1,0 +1,5 @@
+"""`python -m lyra` is the `lyra` command."""
+
+from lyra.cli import main
+
+main()
