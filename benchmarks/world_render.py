@@ -1,6 +1,6 @@
 """Frames a second of the world renderer, on whatever EGL offers (a GPU or the CPU); prints JSON lines.
 
-    python benchmarks/world_render.py --packs packs/furniture.pack --scenes 8 --processes 4
+python benchmarks/world_render.py --packs packs/furniture.pack --scenes 8 --processes 4
 """
 
 import argparse

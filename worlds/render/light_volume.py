@@ -64,7 +64,14 @@ class LightBaker:
     def __init__(self, ctx: moderngl.Context, thorough: bool, defines: dict[str, object]) -> None:
         self.ctx, self.spare = ctx, []
         if thorough:
-            self.detail, self.most, self.levels, self.bounces, cones, tangent = 1_200_000, (192, 96, 192), 5, 5, 24, 0.29
+            self.detail, self.most, self.levels, self.bounces, cones, tangent = (
+                1_200_000,
+                (192, 96, 192),
+                5,
+                5,
+                24,
+                0.29,
+            )
         else:
             self.detail, self.most, self.levels, self.bounces, cones, tangent = 60_000, (96, 48, 96), 4, 3, 8, 0.52
         self.clear = compute_program(ctx, "clear.comp")
