@@ -1,0 +1,1 @@
+"""The teacher: 3D cache, video autoencoder, camera-controlled video diffusion, and samplers."""
