@@ -142,7 +142,7 @@ def apply(frames: np.ndarray, look: Look) -> np.ndarray:
     white, falloff = np.asarray(look.white, np.float32), _falloff(height, width, look.vignette)
     linear_of = _decode(np.arange(256) / 255).astype(np.float32)
     table = _tone_table(look)
-    mixing = np.float32(look.saturation) * np.eye(3, dtype=np.float32) + np.float32(1 - look.saturation) * LUMA[:, None]
+    saturation = np.float32(look.saturation)
     out = np.empty(frames.shape, np.uint8)
     for k, frame in enumerate(frames):
         light = linear_of[frame] if frame.dtype == np.uint8 else np.maximum(frame, 0).astype(np.float32)
@@ -153,8 +153,9 @@ def apply(frames: np.ndarray, look: Look) -> np.ndarray:
             y, x = rng.integers(NOISE_SLACK + 1, size=2)
             deviation = np.sqrt(np.float32(look.shot) * light + np.float32(look.read**2))
             light += deviation * field[y : y + height, x : x + width]
-        light = light.reshape(-1, 3) @ mixing
-        steps = (np.sqrt(np.clip(light, 0, 1)) * (_CURVE_STEPS - 1) + 0.5).astype(np.int32).reshape(frame.shape)
+        grey = LUMA[0] * light[..., 0] + LUMA[1] * light[..., 1] + LUMA[2] * light[..., 2]
+        light = light * saturation + (1 - saturation) * grey[..., None]
+        steps = (np.sqrt(np.clip(light, 0, 1)) * (_CURVE_STEPS - 1) + 0.5).astype(np.int32)
         out[k] = table[steps]
         if look.quality:
             out[k] = _jpeg(out[k], look.quality)

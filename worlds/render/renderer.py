@@ -22,7 +22,8 @@ class Renderer:
     """Owns the context, programs and targets of one image size; scenes share its texture array.
 
     `size` (height, width) px; `supersample` 1-4 samples along each pixel side decide coverage (shading is once per
-    face and pixel); `device` as in open_context; `texture_size` px of a texture layer. Deterministic on one machine. Not thread-safe; use one per process.
+    face and pixel); `device` as in open_context; `texture_size` px of a texture layer. Deterministic on one machine.
+    Not thread-safe; use one per process.
     """
 
     def __init__(
