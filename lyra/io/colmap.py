@@ -179,8 +179,10 @@ def write(shots: Sequence[Shot], folder: Path, *, binary: bool = False) -> None:
         lenses.setdefault(_key(shot), len(lenses) + 1)
     poses = []
     for index, shot in enumerate(shots, 1):
-        w2c = invert(shot.c2w)
-        poses.append((index, (*rotation_to_quat(w2c[:3, :3]), *w2c[:3, 3]), lenses[_key(shot)], shot.name))
+        quat = rotation_to_quat(shot.c2w[:3, :3].T)
+        # Through the quaternion, which unlike float32's matrix is a rotation exactly: the centre survives to 1e-15.
+        translation = -quat_to_rotation(folder, shot.name, quat) @ shot.c2w[:3, 3]
+        poses.append((index, (*quat, *translation), lenses[_key(shot)], shot.name))
     with replacing_folder(folder, "cameras.bin" if binary else "cameras.txt") as temporary:
         if binary:
             _write_binary(temporary, lenses, poses)
