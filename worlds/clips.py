@@ -127,6 +127,16 @@ def load_clips(folder: Path) -> SceneClips:
         ) from error
 
 
+def scene_folders(folder: Path) -> list[Path]:
+    """The folders of the complete scenes under `folder`, sorted; WorldsError if there is none."""
+    found = sorted(path.parent for path in folder.glob("*/scene.json") if not path.parent.name.endswith(".partial"))
+    if not found:
+        raise WorldsError(
+            f"{folder} holds no rendered scene; render some with `python -m worlds render --out {folder}`"
+        )
+    return found
+
+
 def unseen_share(depth: np.ndarray, c2w: np.ndarray, K: np.ndarray, first: np.ndarray, first_c2w: np.ndarray) -> float:
     """Share of the pixels of one frame (depth f32 [h, w], c2w [4, 4]) that the first frame (depth f32 [h, w]) does not
     see: outside its image, or behind what it sees there (3 % tolerance). Every fourth pixel is tested; sky is seen."""

@@ -6,6 +6,7 @@
 Every worker has its own renderer. Scenes come in order of completion; each is deterministic from its seed.
 """
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -185,3 +186,61 @@ def render_folder(request: Request, folder: Path, workers: int = 1) -> dict[str,
     os.replace(partial, folder / "index.jsonl")
     wall = time.perf_counter() - began
     return {**totals, "wall_seconds": wall, **{f"cpu_{stage}": seconds for stage, seconds in sorted(stages.items())}}
+
+
+def pack_paths(folder: Path) -> tuple[Path, ...]:
+    """The packs in a folder, sorted by name; WorldsError if there is none."""
+    found = tuple(sorted(folder.glob("*.pack")))
+    if not found:
+        raise WorldsError(f"{folder} holds no pack; write them with `python -m worlds pack` or choose --packs builtin")
+    return found
+
+
+def add_request_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `render` and of the benchmark that make a Request."""
+    add = parser.add_argument
+    add("--packs", default="packs", help='folder with the packs, or "builtin" for rooms of boxes (default packs)')
+    add("--split", default="train", help="train, val or test")
+    add("--scenes", type=int, default=10)
+    add("--first", type=int, default=0, help="index of the first scene")
+    add("--rooms", type=float, default=0.6, help="share of rooms; the rest are levels")
+    add("--dynamic", type=float, default=0.0, help="share of moving scenes")
+    add("--starts", type=int, default=5, help="scenes filmed each time a level is loaded")
+    add("--supersample", type=int, default=2)
+    add("--size", type=int, nargs=2, default=(448, 256), metavar=("WIDTH", "HEIGHT"))
+    add("--frames", type=int, default=25, help="frames a path")
+    add("--fps", type=float, default=12.0)
+    add("--movement", type=float, default=1.0, help="scales the six trajectories")
+    add("--walks", type=int, default=0, help="free walks a scene, beside the six")
+    add("--no-twin", action="store_true", help="leave out the frozen-time twin of moving scenes")
+    add("--ids", action="store_true", help="write object ids")
+    add("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
+
+
+def request_of(options: argparse.Namespace) -> Request:
+    """The Request that command-line options describe."""
+    style = Style(
+        width=options.size[0], height=options.size[1], frames=options.frames, fps=options.fps,
+        movement=options.movement, walks=options.walks, twin=not options.no_twin, ids=options.ids,
+    )  # fmt: skip
+    return Request(
+        packs=() if options.packs == "builtin" else pack_paths(Path(options.packs)),
+        split=options.split,
+        scenes=options.scenes,
+        first=options.first,
+        rooms=options.rooms,
+        dynamic=options.dynamic,
+        starts=options.starts,
+        supersample=options.supersample,
+        style=style,
+    )
+
+
+def main(arguments: list[str]) -> None:
+    """`python -m worlds render`: scenes into a folder."""
+    parser = argparse.ArgumentParser("worlds render", description=main.__doc__)
+    add_request_options(parser)
+    parser.add_argument("--out", type=Path, default=Path("out/worlds"))
+    options = parser.parse_args(arguments)
+    totals = render_folder(request_of(options), options.out, options.workers)
+    print(json.dumps({key: round(value, 3) for key, value in totals.items()}, indent=1))

@@ -5,14 +5,16 @@ Textures that belong to a model or a level follow it. Rooms of a split are built
 seeds of its own range, so neither a scene nor a thing of the test split is ever trained on.
 """
 
+import argparse
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from worlds.errors import WorldsError
-from worlds.pack import Pack
+from worlds.pack import Pack, open_pack
 from worlds.rooms.library import ROLES, Library
 from worlds.rooms.pools import POOLS
 
@@ -94,3 +96,16 @@ def draw_splits(packs: tuple[Pack, ...]) -> dict[str, list[str]]:
             elif name in VAL_LEVELS:
                 found["val"].append(key)
     return {split: sorted(keys) for split, keys in found.items()}
+
+
+def main(arguments: list[str]) -> None:
+    """`python -m worlds splits`: draw the list anew, for a new set of packs only (it changes what is held out)."""
+    parser = argparse.ArgumentParser("worlds splits", description=main.__doc__)
+    parser.add_argument("packs", nargs="+", type=Path)
+    parser.add_argument("--list", type=Path, default=LIST, help="the file to write")
+    options = parser.parse_args(arguments)
+    document = draw_splits(tuple(open_pack(path) for path in options.packs))
+    partial = options.list.with_name(options.list.name + ".partial")
+    partial.write_text(json.dumps(document, indent=0) + "\n")
+    os.replace(partial, options.list)
+    print(f"{options.list}: {len(document['val'])} keys for validation, {len(document['test'])} for test")

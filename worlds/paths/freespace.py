@@ -1,13 +1,14 @@
 """Free space of a world: occupied voxels, their distance field, clearance and ray casts. No mesh queries needed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import ndimage
 
 from worlds.motion import pose_at, vertices_at
-from worlds.scene import Mover, World
+from worlds.scene import Instance, Mover, World
 
+SHELL = frozenset({"wall", "floor", "ceiling", "window", "trim"})  # labels of a room's shell
 # A surface lies at most half a voxel diagonal from the centre of the voxel that holds it.
 HALF_DIAGONAL = 0.5 * np.sqrt(3.0)
 
@@ -16,13 +17,15 @@ HALF_DIAGONAL = 0.5 * np.sqrt(3.0)
 class FreeSpace:
     """A box of voxels: `origin` f64 [3] is the corner (m), `occupied` bool [nx, ny, nz],
     `distance` f32 [nx, ny, nz] metres from a voxel's centre to the next occupied centre.
-    `far` is a coarser and larger grid in which rays go on after leaving this one."""
+    `far` is a coarser and larger grid in which rays go on after leaving this one. `content` bool [nx, ny, nz] marks
+    what furnishes a room (everything but its shell), None for levels."""
 
     origin: np.ndarray
     voxel: float
     occupied: np.ndarray
     distance: np.ndarray
     far: "FreeSpace | None" = None
+    content: np.ndarray | None = None
 
     def index(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Voxel indices i64 [..., 3], clamped to the grid, and which points are inside, bool [...]."""
@@ -83,13 +86,14 @@ class FreeSpace:
 
 
 def triangles_of(world: World) -> np.ndarray:
-    """All static triangles in world space, f32 [n, 3, 3]."""
-    parts = []
-    for instance in world.instances:
-        mesh, matrix = instance.mesh, instance.transform
-        points = mesh.positions @ matrix[:3, :3].T.astype(np.float32) + matrix[:3, 3].astype(np.float32)
-        parts.append(points[mesh.triangles])
-    return np.concatenate(parts).astype(np.float32) if parts else np.zeros((0, 3, 3), np.float32)
+    """All static triangles in world space, f32 [n, 3, 3], instance by instance."""
+    parts = [_placed(instance) for instance in world.instances]
+    return np.concatenate(parts) if parts else np.zeros((0, 3, 3), np.float32)
+
+
+def _placed(instance: Instance) -> np.ndarray:
+    mesh, matrix = instance.mesh, instance.transform.astype(np.float32)
+    return (mesh.positions @ matrix[:3, :3].T + matrix[:3, 3])[mesh.triangles]
 
 
 def surface_points(triangles: np.ndarray, spacing: float) -> np.ndarray:
@@ -146,7 +150,14 @@ def _distances(occupied: np.ndarray, voxel: float) -> np.ndarray:
 def room_space(world: World, triangles: np.ndarray) -> FreeSpace:
     """FreeSpace of a furnished room or flat with triangles f32 [n, 3, 3]: one grid around everything."""
     low, high = triangles.min(axis=(0, 1)) - 0.1, triangles.max(axis=(0, 1)) + 0.1
-    return voxelise(triangles, low.astype(np.float64), high.astype(np.float64), 0.035 * world.near_scale)
+    space = voxelise(triangles, low.astype(np.float64), high.astype(np.float64), 0.035 * world.near_scale)
+    owners = np.repeat(
+        [instance.label not in SHELL for instance in world.instances],
+        [len(instance.mesh.triangles) for instance in world.instances],
+    )
+    content = np.zeros(space.occupied.shape, bool)
+    _fill(content, triangles[owners].reshape(-1, 3), space.origin, space.voxel)
+    return replace(space, content=content)
 
 
 def level_space(world: World, triangles: np.ndarray, centre: np.ndarray) -> FreeSpace:
@@ -155,7 +166,7 @@ def level_space(world: World, triangles: np.ndarray, centre: np.ndarray) -> Free
     half = np.array([2.2, 0.9, 2.2]) * scale
     fine = voxelise(triangles, centre - half, centre + half, 0.04 * scale)
     coarse = voxelise(triangles, centre - 5.0 * half, centre + 5.0 * half, 0.2 * scale)
-    return FreeSpace(fine.origin, fine.voxel, fine.occupied, fine.distance, coarse)
+    return replace(fine, far=coarse)
 
 
 def with_movers(space: FreeSpace, movers: tuple[Mover, ...], times: np.ndarray) -> FreeSpace:
@@ -166,4 +177,4 @@ def with_movers(space: FreeSpace, movers: tuple[Mover, ...], times: np.ndarray) 
             matrix = pose_at(mover, time)
             points = surface_points(vertices_at(mover, time)[mover.instance.mesh.triangles], 0.8 * space.voxel)
             _fill(occupied, points @ matrix[:3, :3].T + matrix[:3, 3], space.origin, space.voxel)
-    return FreeSpace(space.origin, space.voxel, occupied, _distances(occupied, space.voxel), space.far)
+    return replace(space, occupied=occupied, distance=_distances(occupied, space.voxel))

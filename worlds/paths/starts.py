@@ -15,18 +15,21 @@ NEAR_SHARE = 0.03  # at most this share of rays may end nearer than NEAR (m per 
 NEAR = 0.2
 HIT_SHARE = 0.6  # at least this share of rays must hit geometry: no views of the void
 HIT_SHARE_END = 0.5
+CONTENT = 0.12  # least share of rays on furniture in the first frame
 MEDIAN = 0.6  # least median depth, metres per metre of near_scale
 
 
 @dataclass(frozen=True, eq=False)
 class View:
     """What the probe rays of one camera see: median depth of the hits (m), shares of near and of hitting rays,
-    `structure` = spread of log depth, how much parallax a move will show."""
+    `structure` = spread of log depth, how much parallax a move will show; `content` = share of rays that end on
+    something else than the shell of a room (1 in levels)."""
 
     median: float
     near: float
     hit: float
     structure: float
+    content: float
 
     def good(self, scale: float, hit_share: float = HIT_SHARE) -> bool:
         """The rejection rules, for a world with `near_scale` = scale."""
@@ -66,14 +69,20 @@ def probe(space: FreeSpace, c2w: np.ndarray, fov: float, aspect: float, scale: f
     length = np.linalg.norm(local, axis=-1)
     directions = np.einsum("nij,rj->nri", c2w[:, :3, :3], local / length[:, None])
     origins = np.repeat(c2w[:, :3, 3], len(local), axis=0)
-    depth = space.cast(origins, directions.reshape(-1, 3)).reshape(len(c2w), -1) / length
-    return [_view(row, scale) for row in depth]
+    travelled = space.cast(origins, directions.reshape(-1, 3))
+    content = np.ones(len(travelled), bool)
+    if space.content is not None:
+        reach = np.where(np.isfinite(travelled), travelled + 0.5 * space.voxel, 0.0)
+        cell, _ = space.index(origins + reach[:, None] * directions.reshape(-1, 3))
+        content = space.content[tuple(cell.T)]
+    depth, content = travelled.reshape(len(c2w), -1) / length, content.reshape(len(c2w), -1)
+    return [_view(row, float(share), scale) for row, share in zip(depth, content.mean(axis=1), strict=True)]
 
 
-def _view(depth: np.ndarray, scale: float) -> View:
+def _view(depth: np.ndarray, content: float, scale: float) -> View:
     hits = np.isfinite(depth)
     if not hits.any():
-        return View(np.inf, 0.0, 0.0, 0.0)
+        return View(np.inf, 0.0, 0.0, 0.0, 0.0)
     log = np.log(np.maximum(np.where(hits, depth, 30.0 * scale), 1e-3)).reshape(RAYS[1], RAYS[0])
     steps = np.minimum(np.abs(np.diff(log, axis=1)), 1.0).mean() + np.minimum(np.abs(np.diff(log, axis=0)), 1.0).mean()
     return View(
@@ -81,6 +90,7 @@ def _view(depth: np.ndarray, scale: float) -> View:
         near=float(np.mean(depth < NEAR * scale)),
         hit=float(hits.mean()),
         structure=float(log[log < np.log(20.0 * scale)].std() + steps),
+        content=content,
     )
 
 
@@ -127,6 +137,10 @@ def starts(
             cameras.append(look(position, yaw, np.radians(rng.uniform(-16.0, 5.0)), np.radians(rng.normal(0.0, 0.7))))
     c2w = np.stack(cameras)
     seen = probe(space, c2w, fov, aspect, scale)
-    score = [view.structure + 0.25 * min(view.median / scale, 2.0) + rng.uniform(0.0, 0.6) for view in seen]
-    order = sorted((i for i in range(len(seen)) if seen[i].good(scale)), key=lambda i: -score[i])
+    score = [
+        view.structure + 0.25 * min(view.median / scale, 2.0) + 1.5 * min(view.content, 0.5) + rng.uniform(0.0, 0.6)
+        for view in seen
+    ]
+    worth = [view.good(scale) and view.content >= CONTENT for view in seen]
+    order = sorted((i for i in range(len(seen)) if worth[i]), key=lambda i: -score[i])
     return [(c2w[i], seen[i]) for i in order]

@@ -9,7 +9,7 @@ from worlds.sources.furniture import FurnitureInfo
 
 Pools = dict[str, tuple[FurnitureInfo, ...]]
 SURFACES_SMALL = {"kitchen": "small_kitchen", "dining": "small_kitchen", "office": "small_desk", "bath": "small_bath"}
-SEATS = ("sofa", "chair", "couch", "stool", "bench", "puff", "ottoman", "toilet", "bath", "basin", "sink", "fridge")
+SEATS = ("sofa", "chair", "couch", "stool", "bench", "puff", "ottoman", "toilet", "bath", "basin", "bed", "crib", "futon", "sink", "fridge")
 
 
 def furnish(room: Furnisher, pools: Pools, crowd: float) -> None:
@@ -116,7 +116,10 @@ def counter_row(room: Furnisher, pools: Pools, side: str, crowd: float) -> None:
     upper_spot = spot + room.rng.uniform(0.0, 0.6)
     hung = room.rng.uniform() < 0.75
     while spot < end - 0.4:
-        piece = room.pick(family)
+        had = {p.info.key for p in room.placed if "cabinet" not in p.info.name.lower()}
+        piece = room.pick(tuple(info for info in family if info.key not in had))
+        if piece is None:
+            break
         index = room.at_wall(piece, side, spot + 0.5 * piece.size[0])
         spot += piece.size[0] + 0.003 if index is not None else 0.25
     while hung and upper_spot < end - 0.4:
