@@ -50,6 +50,7 @@ class _Scene:
     """A view's splats and the splats of each tile: all that drawing needs."""
 
     splats: np.ndarray  # [n, 16], rows of visible Gaussians only
+    boxes: np.ndarray  # [n, 4], the tiles they touch: first and last column, first and last row, half open
     order: np.ndarray  # visible Gaussians by depth
     columns: int
     lists: np.ndarray  # splats of tile 0, tile 1, ...
@@ -68,21 +69,22 @@ def _prepare(inputs: tuple[np.ndarray, ...], view: View) -> _Scene:
     n = inputs[0].shape[0]
     camera = _camera_row(view)
     splats = np.empty((n, cpu_project.SPLAT), np.float32)
+    boxes = np.empty((n, 4), np.int16)
     keys, visible = np.empty(n, np.uint32), np.empty(n, np.int32)
     chunks = [(start, min(start + _CHUNK, n)) for start in range(0, n, _CHUNK)]
-    counts = _run(cpu_project.project, [(*chunk, inputs, camera, splats, keys, visible) for chunk in chunks])
+    counts = _run(cpu_project.project, [(*chunk, inputs, camera, splats, boxes, keys, visible) for chunk in chunks])
     parts = [visible[start : start + count] for (start, _), count in zip(chunks, counts, strict=True)]
     order = cpu_bins.sort_by_depth(np.concatenate(parts), keys)
 
-    columns, rows = -(-view.width // cpu_bins.TILE), -(-view.height // cpu_bins.TILE)
+    columns, rows = -(-view.width // cpu_project.TILE), -(-view.height // cpu_project.TILE)
     pieces = np.array_split(order, _threads())
     hits = np.zeros((len(pieces), columns * rows), np.int32)
-    _run(cpu_bins.count_tiles, [(piece, splats, columns, hits[k]) for k, piece in enumerate(pieces)])
+    _run(cpu_bins.count_tiles, [(piece, boxes, columns, hits[k]) for k, piece in enumerate(pieces)])
     starts = np.concatenate([[0], np.cumsum(hits.sum(0, dtype=np.int64))])
     cursors = starts[:-1] + np.cumsum(hits, 0, dtype=np.int64) - hits
     lists = np.empty(starts[-1], np.int32)
-    _run(cpu_bins.fill_tiles, [(piece, splats, columns, cursors[k], lists) for k, piece in enumerate(pieces)])
-    return _Scene(splats, order, columns, lists, starts)
+    _run(cpu_bins.fill_tiles, [(piece, boxes, columns, cursors[k], lists) for k, piece in enumerate(pieces)])
+    return _Scene(splats, boxes, order, columns, lists, starts)
 
 
 def _tile_rows(scene: _Scene) -> list[range]:
@@ -98,22 +100,20 @@ class _Rasterize(torch.autograd.Function):
         inputs = tuple(t.detach().numpy() for t in tensors)
         scene = _prepare(inputs, view)
         image = np.empty((5, view.height, view.width), np.float32)
-        record = np.empty((2, view.height, view.width), np.float32)
-        shared = (scene.columns, scene.splats, scene.lists, scene.starts, image, record)
+        shared = (scene.columns, scene.splats, scene.lists, scene.starts, image)
         _run(cpu_tiles.draw_tiles, [(tiles, *shared) for tiles in _tile_rows(scene)])
         ctx.view = view
-        ctx.save_for_backward(torch.from_numpy(record), *tensors)
+        ctx.save_for_backward(*tensors)
         return torch.from_numpy(image)
 
     @staticmethod
     def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        record, *tensors = ctx.saved_tensors
-        inputs = tuple(t.detach().numpy() for t in tensors)
+        inputs = tuple(t.detach().numpy() for t in ctx.saved_tensors)
         scene = _prepare(inputs, ctx.view)
-        offsets = cpu_bins.pair_offsets(scene.order, scene.splats, inputs[0].shape[0])
+        offsets = cpu_bins.pair_offsets(scene.order, scene.boxes, inputs[0].shape[0])
         pairs = np.zeros((scene.lists.size, cpu_project.GRADIENTS), np.float32)
         shared = (
-            scene.columns, scene.splats, scene.lists, scene.starts, offsets, record.numpy(),
+            scene.columns, scene.splats, scene.boxes, scene.lists, scene.starts, offsets,
             gradient.contiguous().numpy(), pairs,
         )  # fmt: skip
         _run(cpu_tiles.undraw_tiles, [(tiles, *shared) for tiles in _tile_rows(scene)])

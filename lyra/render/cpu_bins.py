@@ -5,10 +5,8 @@ Both are stable counting sorts, so a list depends on the splats alone, never on 
 
 import numpy as np
 
-from lyra.render.cpu_project import X0, X1, Y0, Y1
 from lyra.render.kernel import kernel
 
-TILE = 16  # pixels a side: the state of a tile stays in the first-level cache
 _DIGIT = 11  # bits of a radix pass; three passes cover a float32
 _BUCKETS = 1 << _DIGIT
 
@@ -39,29 +37,20 @@ def sort_by_depth(order, keys):
 
 
 @kernel
-def tile_box(splat):
-    """The tiles a splat touches: first and last column, first and last row, half open."""
-    return (
-        np.int64(splat[X0]) // TILE, (np.int64(splat[X1]) - 1) // TILE + 1,
-        np.int64(splat[Y0]) // TILE, (np.int64(splat[Y1]) - 1) // TILE + 1,
-    )  # fmt: skip
-
-
-@kernel
-def count_tiles(order, splats, columns, counts):
+def count_tiles(order, boxes, columns, counts):
     """Add one to `counts` for every tile that a splat of `order` touches."""
     for n in order:
-        left, right, top, bottom = tile_box(splats[n])
+        left, right, top, bottom = boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3]
         for row in range(top, bottom):
             for column in range(left, right):
                 counts[row * columns + column] += 1
 
 
 @kernel
-def fill_tiles(order, splats, columns, cursors, lists):
+def fill_tiles(order, boxes, columns, cursors, lists):
     """Append each splat of `order` to the lists of its tiles, from `cursors` on."""
     for n in order:
-        left, right, top, bottom = tile_box(splats[n])
+        left, right, top, bottom = boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3]
         for row in range(top, bottom):
             for column in range(left, right):
                 tile = row * columns + column
@@ -70,11 +59,11 @@ def fill_tiles(order, splats, columns, cursors, lists):
 
 
 @kernel
-def pair_offsets(order, splats, total):
+def pair_offsets(order, boxes, total):
     """Where the (tile, splat) pairs of each of `total` Gaussians start when they are stored Gaussian by Gaussian."""
     offsets = np.zeros(total + 1, np.int64)
     for n in order:
-        left, right, top, bottom = tile_box(splats[n])
+        left, right, top, bottom = boxes[n, 0], boxes[n, 1], boxes[n, 2], boxes[n, 3]
         offsets[n + 1] = (right - left) * (bottom - top)
     for n in range(total):
         offsets[n + 1] += offsets[n]

@@ -13,6 +13,7 @@ from lyra.render.rules import BLUR, FRUSTUM_MARGIN, MAX_SIGMAS, MIN_ALPHA
 MX, MY, A, B, C, OPACITY, RED, GREEN, BLUE, DEPTH = range(10)
 X0, X1, Y0, Y1 = range(10, 14)  # the pixels it can reach, half open
 SPLAT = 16
+TILE = 16  # pixels a side: the state of a tile stays in the first-level cache
 GRADIENTS = 10  # of a splat: the first ten of its row, with moments in place of MX to C (see cpu_tiles)
 
 FX, FY, CX, CY, WIDTH, HEIGHT, NEAR, FAR = range(12, 20)  # of a camera row; 0 to 11 are the rows of w2c
@@ -96,8 +97,10 @@ def _covariance(p):
 
 
 @kernel
-def project(start, stop, inputs, camera, splats, keys, visible):
-    """Write the splats of Gaussians start to stop, their sort keys, and the visible ones' indices; return how many.
+def project(start, stop, inputs, camera, splats, boxes, keys, visible):
+    """Write the splats of Gaussians start to stop, which tiles they touch, sort keys, and the indices of the visible.
+
+    Returns how many are visible.
 
     `inputs` are means, quats, scales, opacities and colours. A key is the depth's float32 bits, which order as the
     depths do because visible depths are positive.
@@ -114,11 +117,11 @@ def project(start, stop, inputs, camera, splats, keys, visible):
         det = xx * yy - xy * xy
         if not (det > 0 and det < np.inf):
             continue
-        reach = min(MAX_SIGMAS, math.sqrt(2 * math.log(opacity / MIN_ALPHA)))
+        reach = min(MAX_SIGMAS, math.sqrt(2 * math.log(np.float32(opacity / MIN_ALPHA))))
         rx, ry = reach * math.sqrt(xx), reach * math.sqrt(yy)
         mx, my = camera[FX] * x / z + camera[CX], camera[FY] * y / z + camera[CY]
-        x0, x1 = max(0.0, math.ceil(mx - rx - 0.5)), min(width, math.floor(mx + rx + 0.5))
-        y0, y1 = max(0.0, math.ceil(my - ry - 0.5)), min(height, math.floor(my + ry + 0.5))
+        x0, x1 = max(0.0, np.ceil(mx - rx - 0.5)), min(width, np.floor(mx + rx + 0.5))
+        y0, y1 = max(0.0, np.ceil(my - ry - 0.5)), min(height, np.floor(my + ry + 0.5))
         if not (x0 < x1 and y0 < y1):
             continue
         splat = splats[n]
@@ -127,6 +130,8 @@ def project(start, stop, inputs, camera, splats, keys, visible):
         splat[OPACITY], splat[DEPTH] = opacity, z
         splat[RED], splat[GREEN], splat[BLUE] = colors[n, 0], colors[n, 1], colors[n, 2]
         splat[X0], splat[X1], splat[Y0], splat[Y1] = x0, x1, y0, y1
+        boxes[n, 0], boxes[n, 1] = np.int64(x0) // TILE, (np.int64(x1) - 1) // TILE + 1
+        boxes[n, 2], boxes[n, 3] = np.int64(y0) // TILE, (np.int64(y1) - 1) // TILE + 1
         keys[n] = splat[DEPTH : DEPTH + 1].view(np.uint32)[0]
         visible[start + count] = n
         count += 1

@@ -8,7 +8,6 @@ reaches, and there in one or two groups of eight pixels that start where the spl
 
 import numpy as np
 
-from lyra.render.cpu_bins import TILE, tile_box
 from lyra.render.cpu_project import (
     BLUE,
     DEPTH,
@@ -18,6 +17,7 @@ from lyra.render.cpu_project import (
     OPACITY,
     RED,
     SPLAT,
+    TILE,
     X0,
     X1,
     Y0,
@@ -30,14 +30,14 @@ from lyra.render.kernel import kernel
 from lyra.render.rules import MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE
 
 _LANES = 8
-_PLANE = np.uintp(TILE * TILE)
 _BATCH = 64  # splats copied side by side before they are drawn, so that the cache misses overlap
 
-# planes of the forward state: transmittance (negative once a pixel is finished), r, g, b, depth, last contributor
-_FORWARD_PLANES = 6
-# planes of the backward state: transmittance, weighted sum of what lies behind, gradients of r, g, b, depth and alpha,
-# last contributor
-_BACKWARD_PLANES = 8
+_DRAW_PLANES = 5  # transmittance (negative once a pixel is finished), r, g, b, depth
+# transmittance, last contributor (1 + its place in the tile's list, exact up to 16 million; 0 = none), weighted sum of
+# what lies behind, gradients of r, g, b, depth, alpha
+_UNDRAW_PLANES = 8
+# where the planes start; unsigned, as signed indices carry Python's test for negative ones into the loops
+_P1, _P2, _P3, _P4, _P5, _P6, _P7 = (np.uintp(k * TILE * TILE) for k in range(1, 8))
 
 _ZERO, _ONE, _HALF = np.float32(0), np.float32(1), np.float32(0.5)
 _MIN_ALPHA, _MAX_ALPHA = np.float32(MIN_ALPHA), np.float32(MAX_ALPHA)
@@ -79,12 +79,20 @@ def _span(splat, left):
     x0 = max(np.int64(splat[X0]) - left, 0)
     x1 = min(np.int64(splat[X1]) - left, TILE)
     if x1 - x0 > _LANES:
-        return 0, TILE
-    return min(x0, TILE - _LANES), _LANES
+        return 0, np.uintp(TILE)
+    return min(x0, TILE - _LANES), np.uintp(_LANES)
 
 
 @kernel
-def _draw(state, splat, left, top, position):
+def _alpha(sigma, opacity):
+    """Opacity at a pixel before the cap, and with all rules applied; 0 where sigma is not a number."""
+    raw = opacity * _exp_minus(sigma)
+    alpha = min(_MAX_ALPHA, raw)
+    return raw, alpha if (sigma >= _ZERO) & (alpha >= _MIN_ALPHA) else _ZERO
+
+
+@kernel
+def _draw(state, splat, left, top):
     """Composite one splat into the tile whose first pixel is (left, top)."""
     a, b, c, opacity = splat[A], splat[B], splat[C], splat[OPACITY]
     red, green, blue, depth = splat[RED], splat[GREEN], splat[BLUE], splat[DEPTH]
@@ -94,43 +102,35 @@ def _draw(state, splat, left, top, position):
         dy = np.float32(top + row) + _HALF - splat[MY]
         bdy, cdy = b * dy, c * dy * dy
         start = np.uintp(row * TILE + first)
-        for lane in range(np.uintp(lanes)):
+        for lane in range(lanes):
             i = start + lane
-            t, r, g = state[i], state[i + _PLANE], state[i + 2 * _PLANE]
-            u, d, last = state[i + 3 * _PLANE], state[i + 4 * _PLANE], state[i + 5 * _PLANE]
+            t, r, g, u, d = state[i], state[i + _P1], state[i + _P2], state[i + _P3], state[i + _P4]
             dx = dx0 + np.float32(np.int32(lane))
-            sigma = (a * dx + bdy) * dx + cdy
-            alpha = min(_MAX_ALPHA, opacity * _exp_minus(sigma))
-            alpha = alpha if (sigma >= _ZERO) & (alpha >= _MIN_ALPHA) else _ZERO
+            _, alpha = _alpha((a * dx + bdy) * dx + cdy, opacity)
             rest = t - t * alpha
             goes_on = rest > _MIN_TRANSMITTANCE
             weight = t * alpha if goes_on else _ZERO
             state[i] = rest if goes_on else -abs(t)
-            state[i + _PLANE] = r + weight * red
-            state[i + 2 * _PLANE] = g + weight * green
-            state[i + 3 * _PLANE] = u + weight * blue
-            state[i + 4 * _PLANE] = d + weight * depth
-            state[i + 5 * _PLANE] = position if weight > _ZERO else last
+            state[i + _P1] = r + weight * red
+            state[i + _P2] = g + weight * green
+            state[i + _P3] = u + weight * blue
+            state[i + _P4] = d + weight * depth
 
 
 @kernel
 def _alive(state):
     """Whether a pixel of the tile still lets light through."""
     highest = _ZERO
-    for i in range(_PLANE):
+    for i in range(_P1):
         highest = max(highest, state[i])
     return highest > _ZERO
 
 
 @kernel
-def draw_tiles(tiles, columns, splats, lists, starts, image, record):
-    """Composite the tiles numbered `tiles` into image [5, h, w]: premultiplied r, g, b, accumulated depth, alpha.
-
-    record [2, h, w] keeps what the backward pass needs: transmittance, and 1 + the place in the tile's list of the
-    last contributor (exact in float32 up to 16 million splats a tile; 0 = none).
-    """
+def draw_tiles(tiles, columns, splats, lists, starts, image):
+    """Composite the tiles numbered `tiles` into image [5, h, w]: premultiplied r, g, b, accumulated depth, alpha."""
     height, width = image.shape[1], image.shape[2]
-    state = np.empty(_FORWARD_PLANES * TILE * TILE, np.float32)
+    state = np.empty(_DRAW_PLANES * TILE * TILE, np.float32)
     batch = np.empty((_BATCH, SPLAT), np.float32)
     for tile in tiles:
         left, top = (tile % columns) * TILE, (tile // columns) * TILE
@@ -138,23 +138,40 @@ def draw_tiles(tiles, columns, splats, lists, starts, image, record):
         state[:] = _ZERO
         for y in range(bottom - top):
             state[y * TILE : y * TILE + right - left] = _ONE
-        begin, end = starts[tile], starts[tile + 1]
-        for start in range(begin, end, _BATCH):
-            count = min(_BATCH, end - start)
+        for start in range(starts[tile], starts[tile + 1], _BATCH):
+            count = min(_BATCH, starts[tile + 1] - start)
             _gather(splats, lists, start, count, batch)
             for k in range(count):
-                _draw(state, batch[k], left, top, np.float32(start - begin + k + 1))
+                _draw(state, batch[k], left, top)
             if not _alive(state):
                 break
         for y in range(top, bottom):
-            i = (y - top) * TILE
             for x in range(left, right):
-                transmittance = abs(state[i])
+                i = (y - top) * TILE + x - left
                 for plane in range(4):
                     image[plane, y, x] = state[i + (plane + 1) * TILE * TILE]
-                image[4, y, x] = _ONE - transmittance
-                record[0, y, x], record[1, y, x] = transmittance, state[i + 5 * TILE * TILE]
-                i += 1
+                image[4, y, x] = _ONE - abs(state[i])
+
+
+@kernel
+def _replay(state, splat, left, top, position):
+    """`_draw` without colours; notes `position` as last where the splat contributes."""
+    a, b, c, opacity = splat[A], splat[B], splat[C], splat[OPACITY]
+    first, lanes = _span(splat, left)
+    dx0 = np.float32(left + first) + _HALF - splat[MX]
+    for row in range(max(np.int64(splat[Y0]) - top, 0), min(np.int64(splat[Y1]) - top, TILE)):
+        dy = np.float32(top + row) + _HALF - splat[MY]
+        bdy, cdy = b * dy, c * dy * dy
+        start = np.uintp(row * TILE + first)
+        for lane in range(lanes):
+            i = start + lane
+            t, last = state[i], state[i + _P1]
+            dx = dx0 + np.float32(np.int32(lane))
+            _, alpha = _alpha((a * dx + bdy) * dx + cdy, opacity)
+            rest = t - t * alpha
+            goes_on = rest > _MIN_TRANSMITTANCE
+            state[i] = rest if goes_on else -abs(t)
+            state[i + _P1] = position if goes_on & (alpha > _ZERO) else last
 
 
 @kernel
@@ -171,16 +188,14 @@ def _undraw(state, splat, left, top, position, out):
         bdy, cdy = b * dy, c * dy * dy
         start = np.uintp(row * TILE + first)
         s0, s1, s2 = _ZERO, _ZERO, _ZERO
-        for lane in range(np.uintp(lanes)):
+        for lane in range(lanes):
             i = start + lane
-            t, behind, g_red = state[i], state[i + _PLANE], state[i + 2 * _PLANE]
-            g_green, g_blue, g_depth = state[i + 3 * _PLANE], state[i + 4 * _PLANE], state[i + 5 * _PLANE]
-            g_alpha, last = state[i + 6 * _PLANE], state[i + 7 * _PLANE]
+            t, last, behind = state[i], state[i + _P1], state[i + _P2]
+            g_red, g_green, g_blue = state[i + _P3], state[i + _P4], state[i + _P5]
+            g_depth, g_alpha = state[i + _P6], state[i + _P7]
             dx = dx0 + np.float32(np.int32(lane))
-            sigma = (a * dx + bdy) * dx + cdy
-            raw = opacity * _exp_minus(sigma)
-            alpha = min(_MAX_ALPHA, raw)
-            alpha = alpha if (sigma >= _ZERO) & (alpha >= _MIN_ALPHA) & (position <= last) else _ZERO
+            raw, alpha = _alpha((a * dx + bdy) * dx + cdy, opacity)
+            alpha = alpha if position <= last else _ZERO
             inverse = _ONE / (_ONE - alpha)
             before = t * inverse
             weight = before * alpha
@@ -189,7 +204,7 @@ def _undraw(state, splat, left, top, position, out):
             v = alpha * (behind * inverse - before * value)
             v = v if raw <= _MAX_ALPHA else _ZERO
             state[i] = before
-            state[i + _PLANE] = behind + weight * value
+            state[i + _P2] = behind + weight * value
             total_r += weight * g_red
             total_g += weight * g_green
             total_b += weight * g_blue
@@ -210,31 +225,36 @@ def _undraw(state, splat, left, top, position, out):
 
 
 @kernel
-def undraw_tiles(tiles, columns, splats, lists, starts, offsets, record, image_gradient, pair_gradients):
-    """Write the gradients of every (tile, splat) pair of the tiles numbered `tiles`, walking back to front.
+def undraw_tiles(tiles, columns, splats, boxes, lists, starts, offsets, image_gradient, pair_gradients):
+    """Write the gradients of every (tile, splat) pair of the tiles numbered `tiles`: replay, then walk back to front.
 
     The pairs of Gaussian n lie at offsets[n] + its tiles counted row by row; each row is written once, so no order
     of work can change a bit of the sum.
     """
-    height, width = record.shape[1], record.shape[2]
-    state = np.empty(_BACKWARD_PLANES * TILE * TILE, np.float32)
+    height, width = image_gradient.shape[1], image_gradient.shape[2]
+    state = np.empty(_UNDRAW_PLANES * TILE * TILE, np.float32)
     for tile in tiles:
         column, line = tile % columns, tile // columns
         left, top = column * TILE, line * TILE
-        right, bottom = min(left + TILE, width), min(top + TILE, height)
+        begin, count = starts[tile], starts[tile + 1] - starts[tile]
         state[:] = _ZERO
-        deepest = _ZERO
-        for y in range(top, bottom):
-            i = (y - top) * TILE
-            for x in range(left, right):
-                state[i], state[i + 7 * TILE * TILE] = record[0, y, x], record[1, y, x]
-                deepest = max(deepest, record[1, y, x])
+        for y in range(top, min(top + TILE, height)):
+            for x in range(left, min(left + TILE, width)):
+                i = (y - top) * TILE + x - left
+                state[i] = _ONE
                 for plane in range(5):
-                    state[i + (plane + 2) * TILE * TILE] = image_gradient[plane, y, x]
-                i += 1
-        begin = starts[tile]
+                    state[i + (plane + 3) * TILE * TILE] = image_gradient[plane, y, x]
+        batch = np.empty((count, SPLAT), np.float32)
+        _gather(splats, lists, begin, count, batch)
+        for k in range(count):
+            _replay(state, batch[k], left, top, np.float32(k + 1))
+            if k % _BATCH == _BATCH - 1 and not _alive(state):
+                break
+        deepest = _ZERO
+        for i in range(TILE * TILE):
+            state[i] = abs(state[i])
+            deepest = max(deepest, state[i + TILE * TILE])
         for k in range(np.int64(deepest) - 1, -1, -1):
             n = lists[begin + k]
-            first_column, end_column, first_line, _ = tile_box(splats[n])
-            pair = offsets[n] + (line - first_line) * (end_column - first_column) + column - first_column
-            _undraw(state, splats[n], left, top, np.float32(k + 1), pair_gradients[pair])
+            pair = offsets[n] + (line - boxes[n, 2]) * (boxes[n, 1] - boxes[n, 0]) + column - boxes[n, 0]
+            _undraw(state, batch[k], left, top, np.float32(k + 1), pair_gradients[pair])
