@@ -60,9 +60,8 @@ def _call(positions, attributes, weights, triangles, max_triangles: int, error: 
 
     function = lib.meshopt_simplifyWithAttributes
     array, size = ctypes.c_void_p, ctypes.c_size_t
-    function.argtypes = [
-        array, array, size, array, size, size, array, size, array, size, array, size, ctypes.c_float, ctypes.c_uint, array,
-    ]  # fmt: skip
+    function.argtypes = [array, array, size, array, size, size, array, size, array, size, array, size]
+    function.argtypes += [ctypes.c_float, ctypes.c_uint, array]
     function.restype = size
     out = np.empty(triangles.size, np.uint32)
     count = function(
