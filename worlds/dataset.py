@@ -146,11 +146,14 @@ def _results(request: Request, folder: Path, workers: int) -> Iterator[Done]:
 def clips(request: Request, workers: int = 1) -> Iterator[SceneClips]:
     """Scenes in memory, rendered by `workers` processes while the caller works.
 
-    They pass through the memory file system, so nothing is written to a disk; a scene's memory is freed with its
-    arrays. Scenes for which no camera was found are left out.
+    They pass through the memory file system where it is large enough, else through the temporary folder; a scene's
+    memory is freed with its arrays. Scenes for which no camera was found are left out.
     """
+    frames = request.style.frames * (19 if request.dynamic else 6) + request.style.frames * request.style.walks
+    waiting = AHEAD * workers * request.starts * frames * request.style.width * request.style.height * 7
     shared = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="worlds-", dir=shared if shared.is_dir() else None))
+    roomy = shared.is_dir() and shutil.disk_usage(shared).free > waiting
+    folder = Path(tempfile.mkdtemp(prefix="worlds-", dir=shared if roomy else None))
     try:
         for done in _results(request, folder, workers):
             if not done.why:

@@ -15,6 +15,7 @@ from worlds.pack import Pack, open_pack
 from worlds.paths.freespace import FreeSpace, level_space, room_space, triangles_of, with_movers
 from worlds.paths.plan import Lens, Path as CameraPath, acceptable, free_walk, six_paths
 from worlds.paths.starts import intrinsics, starts
+from worlds.paths.trajectories import SIX
 from worlds.paths.walks import walk
 from worlds.populate import Watch, populate
 from worlds.rooms.build import BuiltRoom, build_room
@@ -61,9 +62,11 @@ class Style:
 
 @dataclass(frozen=True, eq=False)
 class Planned:
-    """A scene ready to render: the world (with its movers), the cameras of every path and what time they show."""
+    """A scene ready to render: the world (with its movers), the free space around them, the cameras of every path and
+    what time they show."""
 
     world: World
+    space: FreeSpace
     names: tuple[str, ...]
     c2w: np.ndarray
     times: np.ndarray
@@ -75,14 +78,15 @@ class Planned:
 class SceneMaker:
     """Makes scenes in one process. Without packs, rooms are made of the built-in boxes."""
 
-    def __init__(self, packs: tuple[Path, ...], split: str, style: Style) -> None:
+    def __init__(self, packs: tuple[Path, ...], split: str, style: Style, open_only: bool | None = None) -> None:
+        """`open_only` takes only assets whose licence allows training and sharing; by default for the train split."""
         self.packs: tuple[Pack, ...] = tuple(open_pack(path) for path in packs)
         self.split = split
         self.style = style
         library = from_packs(self.packs) if any(pack.catalogue() for pack in self.packs) else builtin_library()
         if self.packs:
             library = split_list().library(library, split)
-            if split == "train":
+            if split == "train" if open_only is None else open_only:
                 allowed = trainable_keys(self.packs)
                 library = library.keeping(lambda key: key in allowed)
         if not library.actors:
@@ -127,7 +131,8 @@ class SceneMaker:
             if len(world.spawns):
                 centre = world.spawns[int(rng.integers(len(world.spawns)))]
             else:
-                centre = triangles[int(rng.integers(len(triangles)))].mean(axis=0) + (0.0, 0.3 * world.near_scale, 0.0)
+                surface = triangles[int(rng.integers(len(triangles)))].mean(axis=0)
+                centre = surface + np.array([0.0, 0.3 * world.near_scale, 0.0])
             return world, None, level_space(world, triangles, np.asarray(centre, np.float64)), triangles
 
     def _plan(
@@ -158,7 +163,8 @@ class SceneMaker:
             walks = [
                 free_walk(room, first, seen, lens, world.near_scale, rng, style.frames) for _ in range(style.walks)
             ]
-            return self._arranged(scene, source, six, [w for w in walks if w], seen.median, lens.fov)
+            paths = (*six, *(w for w in walks if w))
+            return self._arranged(scene, room, source, paths, seen.median, lens.fov)
         return None
 
     def _source(
@@ -175,30 +181,33 @@ class SceneMaker:
     def _arranged(
         self,
         world: World,
+        space: FreeSpace,
         source: np.ndarray,
-        six: tuple[CameraPath, ...],
-        walks: list[CameraPath],
+        paths: tuple[CameraPath, ...],
         median: float,
         fov: float,
     ) -> Planned:
         """Names, cameras and times of all clips, in the order of `Facts.clips`."""
         style, dynamic = self.style, bool(world.movers)
         running = np.arange(style.frames) / style.fps if dynamic else np.zeros(style.frames)
-        frozen = np.zeros(style.frames)
+        six, walks = paths[: len(SIX)], paths[len(SIX) :]
         rows = [(path.name, path.c2w, running, path.distance) for path in six]
         if dynamic:
             rows.insert(0, ("input", source, running, 0.0))
-            for path in six:
-                # Same times, path walked from far to near: view t-1-i of the path on the source camera of frame i.
-                relative = np.linalg.inv(source) @ path.c2w
-                rows.append((f"{path.name}_reversed", source @ relative[::-1], running, path.distance))
+            relative = [np.linalg.inv(source) @ path.c2w for path in six]
+            # Same times, the path walked from far to near: its view t-1-i on the source camera of frame i.
+            rows += [
+                (f"{path.name}_reversed", source @ views[::-1], running, path.distance)
+                for path, views in zip(six, relative, strict=True)
+            ]
             if style.twin:
-                for path in six:
-                    relative = np.linalg.inv(source) @ path.c2w
-                    rows.append((f"{path.name}_frozen", source[:1] @ relative, frozen, path.distance))
+                rows += [
+                    (f"{path.name}_frozen", source[:1] @ views, np.zeros(style.frames), path.distance)
+                    for path, views in zip(six, relative, strict=True)
+                ]
         rows += [(f"walk_{i}", path.c2w, running, 0.0) for i, path in enumerate(walks)]
         names, cameras, times, distances = zip(*rows, strict=True)
-        return Planned(world, names, np.stack(cameras), np.stack(times), median, distances, fov)
+        return Planned(world, space, names, np.stack(cameras), np.stack(times), median, distances, fov)
 
 
 class _Clock:
@@ -252,8 +261,9 @@ def _render(maker: SceneMaker, renderer, stage, plan: Planned, seed: int, second
         first = drawn.depth[where[0, 0]]
         running = [i for i, name in enumerate(plan.names) if not name.endswith("_frozen")]
         moving = drawn.ids[np.unique(where[running])] > len(plan.world.instances)
+        away = np.linalg.norm(plan.c2w[:, :, :3, 3] - plan.c2w[0, 0, :3, 3], axis=-1).argmax(axis=1)
         coverage = tuple(
-            unseen_share(drawn.depth[where[i, -1]], plan.c2w[i, -1], K, first, plan.c2w[0, 0]) for i in range(paths)
+            unseen_share(drawn.depth[where[i, k]], plan.c2w[i, k], K, first, plan.c2w[0, 0]) for i, k in enumerate(away)
         )
     world = plan.world
     facts = Facts(

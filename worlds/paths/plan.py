@@ -36,10 +36,13 @@ def clear(space: FreeSpace, c2w: np.ndarray, scale: float) -> bool:
 
 
 def acceptable(space: FreeSpace, c2w: np.ndarray, lens: Lens, scale: float) -> bool:
-    """Clear on its way, and the middle and the end of the path still look at things, none of them too near."""
+    """Clear on its way, and a quarter and half on and at its end the path still looks at things, none too near.
+
+    (The spiral is back at its start at half and at its end: a quarter on it is farthest out.)
+    """
     if not clear(space, c2w, scale):
         return False
-    checked = c2w[[len(c2w) // 2, len(c2w) - 1]]
+    checked = c2w[[len(c2w) // 4, len(c2w) // 2, len(c2w) - 1]]
     return all(view.good(scale, HIT_SHARE_END) for view in probe(space, checked, lens.fov, lens.aspect, scale))
 
 

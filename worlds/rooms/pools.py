@@ -52,7 +52,7 @@ POOLS = {
         False,
     ),
     "low": Pool(
-        r"dresser|chest$|shelves|cabinet|drawers|box$|fireplace|bookcase|safe|aquarium|bench|trunck",
+        r"dresser|chest$|shelves|cabinet|drawers|box$|fireplace|bookcase|safe|bench|trunck",
         (*LIVING, *BEDROOM, *OFFICE, *MISC),
         (0.38, 0.3, 0.25),
         (2.2, 1.15, 0.7),
