@@ -15,8 +15,8 @@ AsJson = Annotated[bool, tyro.conf.arg(name="json", help="Print one JSON object 
 
 def progress(items: Iterable, label: str, total: int) -> Iterator:
     """Iterate with a bar, elapsed time and ETA; silent where nobody watches (stderr is not a terminal)."""
-    from rich.console import Console
     from rich import progress as bars
+    from rich.console import Console
 
     columns = (bars.TextColumn("{task.description}"), bars.BarColumn(), bars.MofNCompleteColumn())
     clocks = (bars.TimeElapsedColumn(), bars.TimeRemainingColumn())
