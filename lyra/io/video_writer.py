@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import av
 import numpy as np
@@ -50,7 +49,7 @@ class VideoWriter:
         self._suffix = suffix
         self._shape: tuple[int, ...] | None = None
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "VideoWriter":
         with contextlib.ExitStack() as stack:
             if self._suffix == "":
                 self._temporary = stack.enter_context(replacing_folder(self.path, _MARKER))

@@ -6,7 +6,6 @@ the centre of pixel (row i, column j) is at (j + 0.5, i + 0.5), so a centred len
 
 import math
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -67,7 +66,7 @@ class Cameras:
     @classmethod
     def from_fov(
         cls, c2w: Float[Tensor, "*b 4 4"], fov_x_deg: float, width: int, height: int, times: Tensor | None = None
-    ) -> Self:
+    ) -> "Cameras":
         """Centred square-pixel lenses with a horizontal field of view in degrees, 0 < fov_x_deg < 180."""
         require(
             0 < fov_x_deg < 180, f"the horizontal field of view must lie between 0 and 180 degrees, got {fov_x_deg}"
@@ -100,17 +99,17 @@ class Cameras:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index) -> Self:
+    def __getitem__(self, index) -> "Cameras":
         """Index the batch dimensions."""
         times = None if self.times is None else self.times[index]
         return replace(self, c2w=self.c2w[index], K=self.K[index], times=times)
 
-    def to(self, *args, **kwargs) -> Self:
+    def to(self, *args, **kwargs) -> "Cameras":
         """As `Tensor.to`, for device and floating dtype."""
         times = None if self.times is None else self.times.to(*args, **kwargs)
         return replace(self, c2w=self.c2w.to(*args, **kwargs), K=self.K.to(*args, **kwargs), times=times)
 
-    def flatten(self) -> Self:
+    def flatten(self) -> "Cameras":
         """One batch dimension."""
         times = None if self.times is None else self.times.reshape(-1)
         return replace(self, c2w=self.c2w.reshape(-1, 4, 4), K=self.K.reshape(-1, 3, 3), times=times)
@@ -159,7 +158,7 @@ class Cameras:
         rotated = torch.einsum("...ij,...hwj->...hwi", self.c2w[..., :3, :3], points)
         return rotated + self.centers[..., None, None, :]
 
-    def crop(self, top: int, left: int, height: int, width: int) -> Self:
+    def crop(self, top: int, left: int, height: int, width: int) -> "Cameras":
         """Cameras of the image window [top : top + height, left : left + width]."""
         require(
             top >= 0 and left >= 0 and top + height <= self.height and left + width <= self.width,
@@ -169,7 +168,7 @@ class Cameras:
         shift[0, 2], shift[1, 2] = left, top
         return replace(self, K=self.K - shift, width=width, height=height)
 
-    def pad(self, top: int, left: int, height: int, width: int) -> Self:
+    def pad(self, top: int, left: int, height: int, width: int) -> "Cameras":
         """Cameras of a larger image, height x width, that holds this one at (top, left)."""
         require(
             top >= 0 and left >= 0 and top + self.height <= height and left + self.width <= width,
@@ -179,18 +178,18 @@ class Cameras:
         shift[0, 2], shift[1, 2] = left, top
         return replace(self, K=self.K + shift, width=width, height=height)
 
-    def resize(self, height: int, width: int) -> Self:
+    def resize(self, height: int, width: int) -> "Cameras":
         """Cameras of the image resampled to height x width pixels (edges stay edges)."""
         scale = torch.tensor([width / self.width, height / self.height, 1.0], dtype=self.K.dtype, device=self.K.device)
         return replace(self, K=self.K * scale[:, None], width=width, height=height)
 
-    def transform(self, matrix: Float[Tensor, "4 4"]) -> Self:
+    def transform(self, matrix: Float[Tensor, "4 4"]) -> "Cameras":
         """Move all cameras by a similarity transform of the world (rotation, uniform scale, translation)."""
         _, rotation = rotations.split_similarity(matrix)
         moved = rotations.transform_points(matrix, self.centers.reshape(-1, 3)).reshape(*self.shape, 3)
         return replace(self, c2w=rotations.compose(rotation @ self.c2w[..., :3, :3], moved))
 
-    def relative_to_first(self) -> Self:
+    def relative_to_first(self) -> "Cameras":
         """The same cameras in the frame of the first one: it sits at the origin and looks along +z."""
         first = self.c2w.reshape(-1, 4, 4)[0]
         return replace(self, c2w=rotations.invert_rigid(first) @ self.c2w)

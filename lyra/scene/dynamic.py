@@ -6,7 +6,6 @@ feed-forward 4D decoder live for one frame each (a flip-book), and a velocity ca
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -44,13 +43,15 @@ class DynamicGaussians:
         require(bool(self.velocities.isfinite().all()), "DynamicGaussians: velocities hold NaN or infinity")
 
     @classmethod
-    def from_static(cls, gaussians: Gaussians, duration: float = 1.0, fps: float = 24.0) -> Self:
+    def from_static(cls, gaussians: Gaussians, duration: float = 1.0, fps: float = 24.0) -> "DynamicGaussians":
         """A scene that stands still."""
         forever = torch.full_like(gaussians.opacities, float("inf"))
         return cls(gaussians, -forever, forever, torch.zeros_like(gaussians.means), duration, fps)
 
     @classmethod
-    def from_frames(cls, frames: Sequence[Gaussians], fps: float, static: Gaussians | None = None) -> Self:
+    def from_frames(
+        cls, frames: Sequence[Gaussians], fps: float, static: Gaussians | None = None
+    ) -> "DynamicGaussians":
         """A flip-book: frame i lives during [i / fps, (i + 1) / fps), the last one on; `static` is stored once."""
         require(len(frames) > 0, "DynamicGaussians.from_frames needs at least one frame, got none")
         parts, starts, ends = ([static], [-torch.inf], [torch.inf]) if static is not None else ([], [], [])
@@ -73,16 +74,16 @@ class DynamicGaussians:
         return self.gaussians[self._static_mask()]
 
     @property
-    def moving(self) -> Self:
+    def moving(self) -> "DynamicGaussians":
         """Everything that is not `static`."""
         return self[~self._static_mask()]
 
-    def __getitem__(self, index) -> Self:
+    def __getitem__(self, index) -> "DynamicGaussians":
         """A subset or a reordering, by mask, indices or slice; the length of the loop stays."""
         names = ("gaussians", "start", "end", "velocities")
         return replace(self, **{name: getattr(self, name)[index] for name in names})
 
-    def prune(self, *, min_opacity: float = 0.0, max_count: int | None = None) -> Self:
+    def prune(self, *, min_opacity: float = 0.0, max_count: int | None = None) -> "DynamicGaussians":
         """Only the `Gaussians.survivors` over all times together, in the same order."""
         return self[self.gaussians.survivors(min_opacity, max_count)]
 
@@ -93,7 +94,9 @@ class DynamicGaussians:
         """The scene at `time` seconds, clamped to [0, duration]."""
         require(time == time, "the time to show must be a number of seconds, got NaN")
         time = min(max(float(time), 0.0), self.duration)
-        alive = (self.start <= time) & (time < self.end)
+        # At the very end what lasts until then is still shown, so that no path ends on an empty scene.
+        last = (self.end >= self.duration) & (time >= self.duration)
+        alive = (self.start <= time) & ((time < self.end) | last)
         shown = self.gaussians[alive]
         age = (time - self.start[alive]).nan_to_num(posinf=0.0)
         return replace(shown, means=shown.means + self.velocities[alive] * age[:, None])
@@ -102,11 +105,11 @@ class DynamicGaussians:
         """One time a frame at `fps`, the first at 0: what a per-frame export writes and a player steps through."""
         return torch.arange(max(1, round(self.duration * self.fps)), dtype=torch.float64) / self.fps
 
-    def to(self, *args, **kwargs) -> Self:
+    def to(self, *args, **kwargs) -> "DynamicGaussians":
         """As `Tensor.to`, for device and floating dtype."""
         moved = {name: getattr(self, name).to(*args, **kwargs) for name in ("gaussians", "start", "end", "velocities")}
         return replace(self, **moved)
 
-    def transform(self, matrix: Float[Tensor, "4 4"]) -> Self:
+    def transform(self, matrix: Float[Tensor, "4 4"]) -> "DynamicGaussians":
         """The whole motion under a rotation, a uniform scale and a translation of the world."""
         return replace(self, gaussians=self.gaussians.transform(matrix), velocities=self.velocities @ matrix[:3, :3].T)

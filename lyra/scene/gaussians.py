@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
 
 import torch
 from jaxtyping import Bool, Float
@@ -44,18 +43,18 @@ class Gaussians:
     @classmethod
     def from_rgb(
         cls, means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, rgb: Float[Tensor, "n 3"]
-    ) -> Self:
+    ) -> "Gaussians":
         """Gaussians of one colour each, rgb in [0, 1] (degree 0)."""
         return cls(means, quats, scales, opacities, sh.rgb_to_sh(rgb)[:, None])
 
     @classmethod
-    def empty(cls, sh_degree: int = 0) -> Self:
+    def empty(cls, sh_degree: int = 0) -> "Gaussians":
         """No Gaussians."""
         zeros = torch.zeros
         return cls(zeros(0, 3), zeros(0, 4), zeros(0, 3), zeros(0), zeros(0, (sh_degree + 1) ** 2, 3))
 
     @classmethod
-    def concat(cls, parts: Sequence[Self]) -> Self:
+    def concat(cls, parts: Sequence["Gaussians"]) -> "Gaussians":
         """All Gaussians of `parts` in order; lower SH degrees are padded, provenance survives if all parts have it."""
         require(len(parts) > 0, "Gaussians.concat needs at least one part, got none")
         k = max(part.sh.shape[1] for part in parts)
@@ -82,26 +81,26 @@ class Gaussians:
         rs = rotations.quat_to_matrix(self.quats) * self.scales[:, None, :]
         return rs @ rs.transpose(-1, -2)
 
-    def __getitem__(self, index) -> Self:
+    def __getitem__(self, index) -> "Gaussians":
         """A subset or a reordering, by mask, indices or slice."""
         seen = None if self.seen is None else self.seen[index]
         return Gaussians(
             self.means[index], self.quats[index], self.scales[index], self.opacities[index], self.sh[index], seen
         )
 
-    def to(self, *args, **kwargs) -> Self:
+    def to(self, *args, **kwargs) -> "Gaussians":
         """As `Tensor.to`, for device and floating dtype (the provenance mask keeps its dtype)."""
         names = ("means", "quats", "scales", "opacities", "sh")
         moved = {name: getattr(self, name).to(*args, **kwargs) for name in names}
         seen = None if self.seen is None else self.seen.to(moved["means"].device)
         return replace(self, **moved, seen=seen)
 
-    def detach(self) -> Self:
+    def detach(self) -> "Gaussians":
         """The same values without gradient history."""
         names = ("means", "quats", "scales", "opacities", "sh")
         return replace(self, **{name: getattr(self, name).detach() for name in names})
 
-    def transform(self, matrix: Float[Tensor, "4 4"]) -> Self:
+    def transform(self, matrix: Float[Tensor, "4 4"]) -> "Gaussians":
         """The scene moved by a rotation, a uniform scale and a translation; view-dependent colour turns with it."""
         scale, rotation = rotations.split_similarity(matrix)
         turn = rotations.matrix_to_quat(rotation).expand_as(self.quats)
@@ -124,7 +123,7 @@ class Gaussians:
         chosen[ranked.topk(max_count).indices] = True
         return chosen
 
-    def prune(self, *, min_opacity: float = 0.0, max_count: int | None = None) -> Self:
+    def prune(self, *, min_opacity: float = 0.0, max_count: int | None = None) -> "Gaussians":
         """Only the `survivors`, in the same order."""
         return self[self.survivors(min_opacity, max_count)]
 

@@ -8,8 +8,8 @@ from lyra.scene.errors import require
 
 
 def normalize(v: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-    """`v` over its length. A zero vector stays zero instead of turning into NaN."""
-    return v / v.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny)
+    """`v` over its length. A zero vector stays zero; one whose square underflows (1e-19 in float32) stays short."""
+    return v / v.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(v.dtype).tiny ** 0.5)
 
 
 def quat_to_matrix(quats: Float[Tensor, "*b 4"]) -> Float[Tensor, "*b 3 3"]:
@@ -60,7 +60,7 @@ def slerp(a: Float[Tensor, "*b 4"], b: Float[Tensor, "*b 4"], s: Float[Tensor, "
     """Spherical interpolation of unit quaternions along the shorter arc, s = 0 at `a`, 1 at `b` (Shoemake 1985)."""
     dot = (a * b).sum(-1, keepdim=True)
     b = torch.where(dot < 0, -b, b)
-    angle = dot.abs().clamp(max=1).acos()
+    angle = 2 * torch.atan2((a - b).norm(dim=-1, keepdim=True), (a + b).norm(dim=-1, keepdim=True))  # acos has no slope
     s = s[..., None]
     near = angle < 1e-4  # here sin(angle) is lost in rounding and a straight line is exact enough
     sine = torch.where(near, torch.ones_like(angle), angle.sin())
