@@ -137,6 +137,8 @@ class LightBaker:
         groups = -(-words // 64)
         self.clear.run(min(groups, 32768), -(-groups // 32768), 1)
         samples = surface_samples(geometry, grid.voxel)
+        if not len(samples):
+            return
         buffer = self.ctx.buffer(samples)
         buffer.bind_to_storage_buffer(13)
         assign(self.inject, count=len(samples))

@@ -62,8 +62,9 @@ class Renderer:
 
     def upload(self, world: World) -> Stage:
         """Puts a world on the device: geometry, textures, shadow maps and baked light. Call `release()` after use."""
-        stage = Stage(self.ctx, world, self.textures, self.programs)
-        stage.light(self.lamp_face, self.baker)
+        with self.ctx:
+            stage = Stage(self.ctx, world, self.textures, self.programs)
+            stage.light(self.lamp_face, self.baker)
         return stage
 
     def render(
@@ -88,10 +89,20 @@ class Renderer:
             )
         if not (np.isfinite(c2w).all() and np.isfinite(K).all() and np.isfinite(times).all()):
             raise WorldsError("camera poses, intrinsics and times must be finite")
+        with self.ctx:
+            out = self._clip(scene, c2w, K, times, normals, motion, mean_luma)
+        rgb = out["rgb"].view(np.uint8).reshape(len(times), self.height, -1)[:, :, : self.width * 3]
+        rgb = np.ascontiguousarray(rgb).reshape(len(times), self.height, self.width, 3)
+        return Frames(rgb, out["depth"], out["ids"], c2w, K, times, out.get("normals"), out.get("motion"))
+
+    def _clip(
+        self, scene: Stage, c2w: np.ndarray, K: np.ndarray, times: np.ndarray, normals: bool, motion: bool, luma: float
+    ) -> dict[str, np.ndarray]:
+        """All frames of a clip, drawn and read back in batches: one batch is drawn while the last one is fetched."""
         cameras = list(zip(c2w, K, scene.mover_tables(times), strict=True))
         scene.aim_sun(c2w[:, :3, 3])
         self._bind(scene)
-        exposure = self._metered_exposure(scene, cameras, mean_luma)
+        exposure = self._metered_exposure(scene, cameras, luma)
         out = self._empty(len(times), normals, motion)
         pending: tuple[int, int, int] | None = None
         for batch, first in enumerate(range(0, len(times), BATCH)):
@@ -103,9 +114,7 @@ class Renderer:
                 self._read(out, *pending)
             pending = (slot, first, count)
         self._read(out, *pending)
-        rgb = out["rgb"].view(np.uint8).reshape(len(times), self.height, -1)[:, :, : self.width * 3]
-        rgb = np.ascontiguousarray(rgb).reshape(len(times), self.height, self.width, 3)
-        return Frames(rgb, out["depth"], out["ids"], c2w, K, times, out.get("normals"), out.get("motion"))
+        return out
 
     def _empty(self, count: int, normals: bool, motion: bool) -> dict[str, np.ndarray]:
         shape = (count, self.height, self.width)
@@ -233,6 +242,8 @@ class Renderer:
 
     def release(self) -> None:
         """Frees the context; scenes must be released before."""
+        with self.ctx:
+            self.textures.release()
         self.ctx.release()
 
     def __enter__(self) -> "Renderer":

@@ -237,6 +237,7 @@ class Stage:
         """Frees the device memory of this scene (shared textures stay with the renderer)."""
         if self._owned:
             self.baker.give_back(self.volume)
-        for resource in reversed(self._owned):
-            resource.release()
+        with self.ctx:
+            for resource in reversed(self._owned):
+                resource.release()
         self._owned.clear()

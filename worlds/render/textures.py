@@ -79,6 +79,9 @@ class TextureStore:
         self.ctx.memory_barrier()
         self._mipped = len(self._images)
 
+    def __len__(self) -> int:
+        return len(self._images)
+
     def release(self) -> None:
         self.array.release()
         self._mips.release()
