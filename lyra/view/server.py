@@ -14,6 +14,11 @@ _HOST = "127.0.0.1"
 _SCENE = "scene.lyra4d"
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    allow_reuse_address = os.name != "nt"  # on Windows it would let two servers share a port
+
+
 def serve(
     path: str | os.PathLike,
     port: int = 0,
@@ -26,7 +31,8 @@ def serve(
     `port` 0 takes a free one; `cameras` and `background` are those of `lyra.view.build`. Raises InputError if the
     scene cannot be read or the port is taken.
     """
-    data = packed.pack(load(path), path=path)
+    scene = load(path)
+    data = Path(path).read_bytes() if Path(path).suffix.lower() == ".lyra4d" else packed.pack(scene, path=path)
     page = shell(cameras, Path(path).stem, background, source=_SCENE).encode()
     with make_server(page, data, port) as server:
         address = f"http://{_HOST}:{server.server_address[1]}/"
@@ -70,8 +76,6 @@ def make_server(page: bytes, data: bytes, port: int = 0) -> ThreadingHTTPServer:
             """Say nothing: the terminal shows the address and errors only."""
 
     try:
-        server = ThreadingHTTPServer((_HOST, port), Handler)
+        return _Server((_HOST, port), Handler)
     except (OSError, OverflowError) as error:
         raise InputError(f"port {port} cannot be used ({error}); choose another one, or 0 for any free one") from error
-    server.daemon_threads = True
-    return server

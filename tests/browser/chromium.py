@@ -5,6 +5,7 @@ that end with a zero byte.
 """
 
 import base64
+import fcntl
 import io
 import itertools
 import json
@@ -15,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -43,6 +45,17 @@ def find() -> str:
     return path
 
 
+def _at_three_and_four(read: int, write: int) -> Callable[[], None]:
+    """What the child does before it becomes Chromium: its ends of the pipes get the numbers it expects."""
+
+    def move() -> None:
+        read_high, write_high = (fcntl.fcntl(end, fcntl.F_DUPFD, 10) for end in (read, write))
+        os.dup2(read_high, 3)
+        os.dup2(write_high, 4)
+
+    return move
+
+
 class Chromium:
     """A running browser. Use as a context manager; `tab()` gives fresh pages."""
 
@@ -50,13 +63,15 @@ class Chromium:
         self._profile = tempfile.TemporaryDirectory(prefix="lyra-chromium-", ignore_cleanup_errors=True)
         down_read, down_write = os.pipe()
         up_read, up_write = os.pipe()
-        # the shell moves the pipes' ends to the numbers that Chromium expects
-        launch = f'exec "$@" 3<&{down_read} 4>&{up_write}'
-        command = ["sh", "-c", launch, "sh", find(), *_FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"]
+        command = [find(), *_FLAGS, f"--user-data-dir={self._profile.name}", "about:blank"]
         self._process = subprocess.Popen(
-            command, pass_fds=(down_read, up_write), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            command,
+            pass_fds=(3, 4),
+            preexec_fn=_at_three_and_four(down_read, up_write),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         os.close(down_read)
         os.close(up_write)
         self._down, self._up = os.fdopen(down_write, "wb", 0), os.fdopen(up_read, "rb", 0)
@@ -98,7 +113,10 @@ class Chromium:
         """One DevTools command and its result."""
         number = next(self._ids)
         message = {"id": number, "method": method, "params": params} | ({"sessionId": session} if session else {})
-        self._down.write(json.dumps(message).encode() + b"\0")
+        try:
+            self._down.write(json.dumps(message).encode() + b"\0")
+        except BrokenPipeError:
+            raise PageError(f"{method}: Chromium is not running") from None
         with self._news:
             arrived = self._news.wait_for(lambda: number in self._answers or self._closed, timeout)
             if number not in self._answers:
@@ -109,8 +127,8 @@ class Chromium:
         return answer["result"]
 
     def tab(self, width: int = 320, height: int = 180, mobile: bool = False) -> "Tab":
-        """A new empty page of this size in pixels, one device pixel a CSS pixel."""
-        target = self.send("Target.createTarget", url="about:blank")["targetId"]
+        """A new empty page of this size in a window of its own (hidden pages draw nothing), one pixel a CSS pixel."""
+        target = self.send("Target.createTarget", url="about:blank", newWindow=True)["targetId"]
         session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         tab = Tab(self, session, target)
         for domain in ("Page", "Runtime", "Network", "Log"):

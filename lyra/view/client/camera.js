@@ -2,6 +2,7 @@
 
 const add = (a, b, s = 1) => [a[0] + s * b[0], a[1] + s * b[1], a[2] + s * b[2]];
 const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];
+const cross = (a, b) => [a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]];
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 const unit = (v) => v.map((x) => x / (Math.hypot(...v) || 1));
 
@@ -94,13 +95,20 @@ class Camera {
     return add(this.p, this.axes[2], this.distance);
   }
 
-  // Turn by angles in radians: yaw to the right, pitch upwards; never over the poles.
+  // Turn by angles in radians: around `up` to the right, and upwards; never over the poles.
+  turn(yaw, rise) {
+    const [right, , forward] = this.axes, level = cross(forward, this.up);
+    const elevation = Math.asin(clamp(dot(forward, this.up), -1, 1)), limit = Math.max(1.5, Math.abs(elevation));
+    const axis = Math.hypot(...level) > 1e-3 ? unit(level) : right;
+    rise = clamp(elevation + rise, -limit, limit) - elevation;
+    const q = multiply(axisAngle(this.up, -yaw), multiply(axisAngle(axis, rise), this.q));
+    this.q = q.map((x) => x / Math.hypot(...q));
+  }
+
+  // The same as seen on the screen, also where the camera is held upside down.
   look(yaw, pitch) {
-    const elevation = Math.asin(clamp(dot(this.axes[2], this.up), -1, 1));
-    const limit = Math.max(1.5, Math.abs(elevation));
-    pitch = clamp(elevation + pitch, -limit, limit) - elevation;
-    const turned = multiply(axisAngle(this.up, -yaw), multiply(this.q, axisAngle([1, 0, 0], pitch)));
-    this.q = turned.map((x) => x / Math.hypot(...turned));
+    const side = dot(this.axes[1], this.up) > 0 ? -1 : 1;
+    this.turn(side * yaw, side * pitch);
   }
 
   orbit(yaw, pitch) {

@@ -145,7 +145,7 @@ class Panel {
     const s = this.player.stats();
     const lines = [
       `${s.shown.toLocaleString("en")} of ${s.splats.toLocaleString("en")} splats`,
-      `${s.fps.toFixed(0)} fps, sorted in ${s.sortMs.toFixed(1)} ms`,
+      `${s.fps ? s.fps.toFixed(0) : "\u2013"} fps, sorted in ${s.sortMs.toFixed(1)} ms`,
       `${s.width} \u00d7 ${s.height} pixels`,
     ];
     if (this.player.clock) lines.push(`${s.time.toFixed(3)} s`);

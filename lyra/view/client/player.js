@@ -9,6 +9,7 @@ class Player {
     this.config = config;
     this.renderer = new Renderer(canvas);
     this.renderer.load(scene);
+    scene.shapes = scene.colors = null;  // on the graphics card now
     this.path = config.cameras.map(([c2w, K, width, height, time]) => {
       return { view: { ...poseOf(c2w), lens: lensOf(K, width, height) }, time };
     });
@@ -23,7 +24,7 @@ class Player {
     if (this.clock && matchMedia("(prefers-reduced-motion: reduce)").matches) this.clock.playing = false;
     this.ticket = 0;
     this.waiting = [];
-    this.frames = [];
+    this.frameMs = 0;
     this.sorter = new Sorter(scene, (order) => this.receive(order));
     this.panel = new Panel(this);
     this.input = new Input(canvas, this);
@@ -61,6 +62,7 @@ class Player {
       this.sorter.ask({ forward: axes[2], eye: p, time, ticket: ++this.ticket });
     }
     if (this.stale) this.draw(now);
+    else this.drawnAt = 0;
     requestAnimationFrame((later) => this.tick(later));
   }
 
@@ -99,7 +101,9 @@ class Player {
   draw(now) {
     this.stale = false;
     this.renderer.draw(this.camera, this.pixelLens());
-    this.frames = [...this.frames.filter((at) => at > now - 1000), now];
+    // The rate of frames that follow each other; a scene at rest is not drawn again.
+    if (this.drawnAt) this.frameMs += (now - this.drawnAt - this.frameMs) * (this.frameMs ? 0.1 : 1);
+    this.drawnAt = now;
     this.panel.update();
     if (!this.order) return;
     if (!$("cover").classList.contains("gone")) this.panel.wake();
@@ -157,11 +161,9 @@ class Player {
     const down = (v + 0.5 - lens.cy) / lens.fy, right = (u + 0.5 - lens.cx) / lens.fx;
     const [r, d, f] = camera.axes, toPoint = add(add(add([0, 0, 0], r, right * depth), d, down * depth), f, depth);
     const aim = unit(toPoint), { up } = camera, level = (a) => unit(add(a, up, -dot(a, up)));
-    const from = level(f), to = level(aim), side = dot([
-      up[1] * from[2] - up[2] * from[1], up[2] * from[0] - up[0] * from[2], up[0] * from[1] - up[1] * from[0],
-    ], to);
+    const from = level(f), to = level(aim), side = dot(cross(up, from), to);
     const turned = new Camera(camera, up, Math.hypot(...toPoint));
-    turned.look(-Math.atan2(side, dot(from, to)), Math.asin(dot(aim, up)) - Math.asin(clamp(dot(f, up), -1, 1)));
+    turned.turn(-Math.atan2(side, dot(from, to)), Math.asin(dot(aim, up)) - Math.asin(clamp(dot(f, up), -1, 1)));
     this.setFlying(false);
     this.travel(turned, Math.hypot(...toPoint), 350);
     this.anchored = true;
@@ -224,8 +226,8 @@ class Player {
 
   stepFrame(step) {
     this.setPlaying(false);
-    const { fps } = this.scene, frame = Math.round(this.clock.time * fps) + step;
-    this.setTime(frame / fps);
+    const { fps } = this.scene, frame = this.clock.time * fps;
+    this.setTime((step > 0 ? Math.floor(frame + 1e-4) + 1 : Math.ceil(frame - 1e-4) - 1) / fps);
   }
 
   setFlying(flying) {
@@ -241,7 +243,7 @@ class Player {
   }
 
   async screenshot() {
-    await this.settle();
+    if (this.changed || this.tween || !this.order || this.order.ticket < this.ticket) await this.settle();
     this.renderer.draw(this.camera, this.pixelLens());
     return this.canvas.toDataURL("image/png");
   }
@@ -252,33 +254,43 @@ class Player {
     link.click();
   }
 
+  // What setCamera takes: camera-to-world rows, and the lens of the present window in its pixels.
+  getCamera() {
+    const { clientWidth: width, clientHeight: height } = this.canvas, lens = fitLens(this.camera.lens, width, height);
+    const [r, d, f] = this.camera.axes, { p } = this.camera;
+    const c2w = [...[0, 1, 2].map((i) => [r[i], d[i], f[i], p[i]]), [0, 0, 0, 1]];
+    return { c2w, K: [[lens.fx, 0, lens.cx], [0, lens.fy, lens.cy], [0, 0, 1]], size: [width, height] };
+  }
+
   stats() {
     const { shown, time } = this.renderer, { width, height } = this.canvas;
     const sortMs = this.order ? this.order.ms : 0;
-    return { splats: this.scene.count, shown, time, width, height, sortMs, fps: this.frames.length };
+    return { splats: this.scene.count, shown, time, width, height, sortMs, fps: this.frameMs ? 1000 / this.frameMs : 0 };
   }
 }
 
 async function start() {
   const config = JSON.parse($("config").textContent);
-  const scene = await loadScene(config.source, $("data"));
-  const player = new Player($("stage"), scene, config);
+  const player = new Player($("stage"), await loadScene(config.source, $("data")), config);
   await player.settle();
-  window.lyra.player = player;
+  return player;
 }
 
-const call = (name) => (...values) => window.lyra.ready.then(() => window.lyra.player[name](...values));
+const started = start();
+const call = (name) => (...values) => started.then((player) => player[name](...values));
 
 window.lyra = {
+  ready: started.then(() => {}),
   setCamera: call("setCamera"),
+  getCamera: call("getCamera"),
   setTime: call("setTime"),
-  screenshot: call("screenshot"),
   play: () => call("setPlaying")(true),
   pause: () => call("setPlaying")(false),
-  stats: () => window.lyra.player && window.lyra.player.stats(),
+  screenshot: call("screenshot"),
+  stats: call("stats"),
 };
-window.lyra.ready = start();
 window.lyra.ready.catch((error) => {
-  showFailure(error instanceof Sentence ? error.message : "This scene could not be shown; reload the page or export it again.");
-  if (!(error instanceof Sentence)) console.error(error);
+  const known = error instanceof Sentence;
+  showFailure(known ? error.message : "This scene could not be shown; reload the page or export it again.");
+  if (!known) console.error(error);
 });
