@@ -1,6 +1,7 @@
 """Files to nouns and back: `load` and `save` choose the format by the suffix (docs/formats.md)."""
 
 import importlib
+import inspect
 import os
 from pathlib import Path
 
@@ -16,16 +17,17 @@ SUFFIXES = tuple(_HOMES)
 """Suffixes of scene files; a folder without suffix is a sequence of PLY files, one a frame."""
 
 
-def load(path: str | os.PathLike) -> Gaussians | DynamicGaussians:
+def load(path: str | os.PathLike, **options) -> Gaussians | DynamicGaussians:
     """Read a scene; the suffix says which format it is, a folder is a sequence of PLY files.
 
-    Returns DynamicGaussians for scenes that move. Gaussians that hold NaN or infinity are dropped with a logged
-    warning. Raises InputError, one sentence that names the file, for anything that cannot be read.
+    `options` belong to the format: `axes` of SPZ, `fps` of a folder without sequence.json. Returns DynamicGaussians
+    for scenes that move. Gaussians that hold NaN or infinity are dropped with a logged warning. Raises InputError, one
+    sentence that names the file, for anything that cannot be read.
     """
     path = Path(path)
     try:
         require(path.exists(), f"{path}: there is no such file or folder")
-        return _module(path).load(path)
+        return _call(_module(path).load, path, path, **options)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except InputError as error:
@@ -50,12 +52,16 @@ def save(scene: Gaussians | DynamicGaussians, path: str | os.PathLike, **options
         not moving or module.__name__.rsplit(".", 1)[-1] in _MOVING,
         f"{path}: {path.suffix} holds no scenes that move; save to .lyra4d, .usdc or a folder, or one moment by at(t)",
     )
-    try:
-        module.save(scene, path, **options)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
-        raise InputError(f"{path}: this format does not have all of the options {', '.join(options)}") from error
+    _call(module.save, path, scene, path, **options)
+
+
+def _call(function, path: Path, *args, **options):
+    """`function(*args, **options)`; InputError for options that it does not have."""
+    known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    unknown = [name for name in options if name not in known]
+    has = f"it has {', '.join(known)}" if known else "it has none"
+    require(not unknown, f"{path}: this format does not know the option {', '.join(unknown)}; {has}")
+    return function(*args, **options)
 
 
 def _module(path: Path):

@@ -16,8 +16,15 @@ MARKER = "sequence.json"
 _MAX_JSON = 1 << 24
 
 
-def save(scene: DynamicGaussians, path: str | os.PathLike, **options) -> None:
-    """Write one PLY a frame (`scene.frame_times()`); `options` are those of PLY.
+def save(
+    scene: DynamicGaussians,
+    path: str | os.PathLike,
+    *,
+    layout: str = "standard",
+    scale: str | None = None,
+    gravity: tuple[float, float, float] | None = None,
+) -> None:
+    """Write one PLY a frame (`scene.frame_times()`), with the options of PLY.
 
     An existing folder is replaced only if it is empty or such a sequence. Frames without Gaussians become PLY files
     with 0 vertices. Raises InputError if no frame holds any.
@@ -30,7 +37,8 @@ def save(scene: DynamicGaussians, path: str | os.PathLike, **options) -> None:
         for frame in frames:
             shown = scene.at(frame["time"])
             total += len(shown)
-            ply.save(shown, folder / frame["file"], allow_empty=True, **options)
+            target = folder / frame["file"]
+            ply.save(shown, target, layout=layout, scale=scale, gravity=gravity, allow_empty=True)
         require(total > 0, f"{path}: the scene holds no Gaussians, so there is nothing to save")
         notes = {"format": "lyra-sequence", "version": 1, "fps": scene.fps, "duration": scene.duration}
         (folder / MARKER).write_text(json.dumps({**notes, "frames": frames}, indent=1))

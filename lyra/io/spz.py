@@ -1,7 +1,8 @@
 """Niantic `.spz`: versions 1 to 3 are one gzip stream, version 4 one zstd stream an attribute (extra `zstd`).
 
 Positions are 24-bit fixed point, everything else 8 bits or the smallest three of a quaternion (x, y, z, w). Axes are
-ours (OpenCV), unchanged, as the other tools that write this format from PLY do (docs/formats.md).
+those of PLY (OpenCV, ours), unchanged, as most tools write them, or "rub" (x right, y up, z back), as Niantic's
+documents say: the file itself does not tell (docs/formats.md).
 """
 
 import os
@@ -10,6 +11,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from lyra.io import storage
 from lyra.io.atomic import replacing_file
@@ -21,7 +23,14 @@ _LIMIT = 2**23 - 1
 _COLOUR = np.float32(0.15 * 255)
 
 
-def save(scene: Gaussians, path: str | os.PathLike, *, version: int = 3, sh_bits: tuple[int, int] = (5, 4)) -> None:
+def save(
+    scene: Gaussians,
+    path: str | os.PathLike,
+    *,
+    version: int = 3,
+    sh_bits: tuple[int, int] = (8, 8),
+    axes: str = "ply",
+) -> None:
     """Write `scene`; provenance is lost.
 
     `version` 3 is what every reader knows; 4 needs the extra `zstd`. `sh_bits` (each 1 to 8) are kept of degree 1 and
@@ -31,7 +40,7 @@ def save(scene: Gaussians, path: str | os.PathLike, *, version: int = 3, sh_bits
     """
     require(version in (3, 4), f"{path}: SPZ can be written as version 3 or 4, got {version!r}")
     require(all(1 <= b <= 8 for b in sh_bits), f"{path}: sh_bits must be two numbers from 1 to 8, got {sh_bits!r}")
-    scene = storage.to_write(scene, path)
+    scene = _turned(storage.to_write(scene, path), axes, path)
     streams, fraction = _encode(scene, path, sh_bits)
     fields = [MAGIC, version, len(scene), scene.sh_degree, fraction, 0]
     with replacing_file(path) as temporary, open(temporary, "wb") as file:
@@ -46,6 +55,12 @@ def save(scene: Gaussians, path: str | os.PathLike, *, version: int = 3, sh_bits
             file.write(_HEADER.pack(*fields, len(packed)) + struct.pack("<I12x", 32))
             file.write(b"".join(struct.pack("<QQ", len(p), s.nbytes) for p, s in zip(packed, streams, strict=True)))
             file.write(b"".join(packed))
+
+
+def _turned(scene: Gaussians, axes: str, path: str | os.PathLike) -> Gaussians:
+    """From our axes to those named, or back: the same half turn about x."""
+    require(axes in ("ply", "rub"), f"{path}: the axes of SPZ must be 'ply' or 'rub', got {axes!r}")
+    return scene if axes == "ply" else scene.transform(torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0])))
 
 
 def _fraction_bits(scene: Gaussians, path: str | os.PathLike) -> int:
@@ -97,11 +112,18 @@ def _encode_sh(rest: np.ndarray, sh_bits: tuple[int, int]) -> np.ndarray:
     return octets.clip(0, 255).astype(np.uint8)
 
 
-def load(path: str | os.PathLike) -> Gaussians:
-    """Read SPZ of version 1 to 4 with SH degree 0 to 3; InputError if it is damaged or of another kind."""
+def load(path: str | os.PathLike, *, axes: str = "ply") -> Gaussians:
+    """Read SPZ of version 1 to 4 with SH degree 0 to 3, whose axes are those named.
+
+    Raises InputError if the file is damaged or of another kind.
+    """
     data = Path(path).read_bytes()
-    if data[:4] == MAGIC:
-        return _load_streams(data, path)
+    read = _load_streams if data[:4] == MAGIC else _load_gzip
+    return _turned(read(data, path), axes, path)
+
+
+def _load_gzip(data: bytes, path: str | os.PathLike) -> Gaussians:
+    """Versions 1 to 3: header and streams in one gzip stream."""
     require(data[:2] == b"\x1f\x8b", f"{path}: is not an SPZ file (neither gzip nor a version 4 header)")
     try:
         head = zlib.decompressobj(wbits=31).decompress(data, _HEADER.size)
