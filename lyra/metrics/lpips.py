@@ -75,11 +75,12 @@ class LPIPS(nn.Module):
     def forward(self, image: Float[Tensor, "*b 3 h w"], target: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b"]:
         """The distance of each pair."""
         batch = image.shape[:-3]
-        pair = torch.cat([image.reshape(-1, *image.shape[-3:]), target.reshape(-1, *image.shape[-3:])])
+        stages = [self._features(x.reshape(-1, *x.shape[-3:])) for x in (image, target)]
         total = 0.0
-        for head, stage in zip(self.heads, self._features(pair), strict=True):
-            mine, theirs = functional.normalize(stage.float(), dim=1, eps=1e-10).chunk(2)
-            difference = (mine - theirs).square()
+        for head, mine, theirs in zip(self.heads, *stages, strict=True):
+            difference = (
+                functional.normalize(mine.float(), dim=1) - functional.normalize(theirs.float(), dim=1)
+            ).square()
             total = total + (difference * head[:, None, None]).sum(1).mean((-2, -1))
         return total.reshape(batch)
 

@@ -40,7 +40,9 @@ class _ArrayUnpickler(pickle.Unpickler):
     }
 
     def find_class(self, module: str, name: str):
-        require((module, name) in self._ALLOWED, f"this weight file names {module}.{name}; only arrays are read from it")
+        require(
+            (module, name) in self._ALLOWED, f"this weight file names {module}.{name}; only arrays are read from it"
+        )
         return self._ALLOWED[(module, name)]
 
 
@@ -64,7 +66,9 @@ def convert(tables: dict, trunk: str) -> dict[str, Tensor]:
         state[f"{place}.weight"] = torch.from_numpy(layer["kernel"].transpose(3, 2, 0, 1).copy())
         state[f"{place}.bias"] = torch.from_numpy(layer["bias"].copy())
     for index in range(5):
-        state[f"heads.{index}"] = torch.from_numpy(tables[f"NetLinLayer_{index}"]["Conv_0"]["kernel"].reshape(-1).copy())
+        state[f"heads.{index}"] = torch.from_numpy(
+            tables[f"NetLinLayer_{index}"]["Conv_0"]["kernel"].reshape(-1).copy()
+        )
     return state
 
 

@@ -154,7 +154,7 @@ class Haar(nn.Module):
             b, c, t, h, w = x.shape
             blocks = x.reshape(b, c, t // 2, 2, h // 2, 2, w // 2, 2).permute(0, 3, 5, 7, 1, 2, 4, 6)
             x = (self.matrix.to(x) @ blocks.reshape(b, 8, -1)).reshape(b, 8 * c, t // 2, h // 2, w // 2)
-        return x
+        return x.contiguous(memory_format=torch.channels_last_3d)  # the folding of the convolutions is then free
 
 
 class InverseHaar(Haar):

@@ -97,7 +97,8 @@ class VideoCodec(nn.Module):
 
     def decode_raw(self, raw: Float[Tensor, "b c lt lh lw"]) -> Float[Tensor, "b 3 t h w"]:
         """As `decode`, from latents without the statistics."""
-        return self.vae.decode(raw.to(self.dtype)).sample.float()
+        raw = raw.to(self.dtype, memory_format=torch.channels_last_3d)
+        return self.vae.decode(raw).sample.float()
 
     def to_raw(self, latents: Float[Tensor, "b c lt lh lw"]) -> Float[Tensor, "b c lt lh lw"]:
         """Undo the normalisation; raw latents are what the splat decoder reads."""

@@ -3,11 +3,11 @@
 import pytest
 import torch
 from einops import rearrange
+from golden_cases import Case, case, cases
 
 from lyra.teacher.causal_vae import VaeConfig
 from lyra.teacher.codec import VideoCodec
 from lyra.teacher.convert import load_strict, tokenizer_state
-from golden_cases import Case, case, cases
 
 
 def codec_of(recorded: Case, weights: dict) -> VideoCodec:
@@ -54,6 +54,8 @@ def test_unnormalised_latents_are_what_the_splat_decoder_reads(name):
     """Worst difference 2e-7."""
     recorded = case(name)
     codec = codec_of(recorded, recorded.weights())
-    stored = rearrange(recorded.tensors["student_latents_normalised"], "(v c) t h w -> v c t h w", c=codec.spec.channels)
+    stored = rearrange(
+        recorded.tensors["student_latents_normalised"], "(v c) t h w -> v c t h w", c=codec.spec.channels
+    )
     raw = codec.to_raw(stored)
     recorded.check("student_latents", rearrange(raw, "v c t h w -> (v t) c h w"))

@@ -1,0 +1,157 @@
+"""Training clips from rendered scenes and from photographs, kept as bytes on the device that trains.
+
+Scenes are folders with `rgb.npy` uint8 [paths, frames, height, width, 3] and `scene.json` (as the world engine writes
+them); photographs come in one zip of JPEGs with `credits.json` (runs/fetch_photos.py). Every draw takes a generator.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from lyra.scene import require
+
+
+@dataclass(frozen=True)
+class ClipShape:
+    """Size of a batch: clips, frames, height and width in pixels; `photos` is the share made from photographs."""
+
+    batch: int
+    frames: int
+    height: int
+    width: int
+    photos: float
+
+
+def scene_folders(root: str | Path) -> list[Path]:
+    """The folders below `root` that hold a rendered scene, by name."""
+    found = sorted(path.parent for path in Path(root).rglob("rgb.npy") if not path.parent.name.endswith(".partial"))
+    require(len(found) > 0, f"no rendered scenes (folders with rgb.npy) below {root}")
+    return found
+
+
+def load_scenes(
+    folders: Sequence[Path], device: torch.device, max_bytes: float, report: Callable[[str], None] = print
+) -> UInt8[Tensor, "n t h w 3"]:
+    """All paths of the scenes as bytes on `device`, as many as fit into `max_bytes`; all must have one size."""
+    first = np.load(folders[0] / "rgb.npy", mmap_mode="r")
+    clip_bytes = int(np.prod(first.shape[1:]))
+    counts = [np.load(folder / "rgb.npy", mmap_mode="r").shape[0] for folder in folders]
+    total = min(sum(counts), int(max_bytes // clip_bytes))
+    require(total > 0, f"no clip of {clip_bytes} bytes fits into {max_bytes:.3g} bytes")
+    clips = torch.empty(total, *first.shape[1:], dtype=torch.uint8, device=device)
+    done = 0
+    for folder in folders:
+        rgb = np.load(folder / "rgb.npy", mmap_mode="r")
+        require(
+            rgb.shape[1:] == first.shape[1:],
+            f"{folder} has clips {list(rgb.shape[1:])}, but {folders[0]} has {list(first.shape[1:])}",
+        )
+        rgb = rgb[: total - done]
+        clips[done : done + len(rgb)] = torch.from_numpy(np.array(rgb)).to(device)
+        done += len(rgb)
+        if done == total:
+            break
+    report(f"{done} clips {list(clips.shape[1:])}, {done * clip_bytes / 2**30:.2f} GiB on {device}")
+    return clips
+
+
+def load_photos(pack: str | Path, split: str, device: torch.device) -> list[UInt8[Tensor, "3 h w"]]:
+    """The photographs of a split (`train` or `test`) of a pack."""
+    photos = []
+    with zipfile.ZipFile(pack) as archive:
+        for entry in json.loads(archive.read("credits.json")):
+            if entry["split"] == split:
+                image = np.array(Image.open(io.BytesIO(archive.read(entry["file"]))).convert("RGB"))
+                photos.append(torch.from_numpy(image).permute(2, 0, 1).to(device))
+    require(len(photos) > 0, f"{pack} holds no photographs of the split {split!r}")
+    return photos
+
+
+def to_signed(clips: UInt8[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    """Bytes to [-1, 1]."""
+    return clips.float() / 127.5 - 1
+
+
+def _uniform(generator: torch.Generator, low: float, high: float) -> float:
+    return low + (high - low) * float(torch.rand((), generator=generator))
+
+
+def _integer(generator: torch.Generator, below: int) -> int:
+    return int(torch.randint(max(1, below), (), generator=generator))
+
+
+def photo_clip(
+    photo: UInt8[Tensor, "3 h w"], frames: int, height: int, width: int, generator: torch.Generator
+) -> Float[Tensor, "3 t h w"]:
+    """A clip in [-1, 1] that pans and zooms over a photograph at a random scale, straight and smooth."""
+    size = torch.tensor(photo.shape[1:], dtype=torch.float32)
+    smallest = max(1.02 * height / float(size[0]), 1.02 * width / float(size[1]))
+    scale = smallest * (max(1.0, 1.0 / smallest) ** _uniform(generator, 0, 1))
+    resized = functional.interpolate(to_signed(photo)[None], scale_factor=scale, mode="bilinear", antialias=True)[0]
+    room = torch.tensor([resized.shape[1] - height, resized.shape[2] - width], dtype=torch.float32).clamp_min(0)
+    start = torch.rand(2, generator=generator) * room
+    reach = torch.tensor([height, width]) * _uniform(generator, 0, 0.25)
+    end = (start + (2 * torch.rand(2, generator=generator) - 1) * reach).clamp_min(0).minimum(room)
+    zoom = _uniform(generator, 0.85, 1.0)
+    s = torch.linspace(0, 1, frames)[:, None] if frames > 1 else torch.zeros(1, 1)
+    corner = start + (end - start) * s
+    grow = (1 + (zoom - 1) * s)[:, 0]
+    y = corner[:, :1] + (torch.arange(height) + 0.5 - height / 2)[None] * grow[:, None] + height / 2
+    x = corner[:, 1:] + (torch.arange(width) + 0.5 - width / 2)[None] * grow[:, None] + width / 2
+    across = (2 * x / resized.shape[2] - 1).to(resized.device)[:, None, :].expand(-1, height, -1)
+    down = (2 * y / resized.shape[1] - 1).to(resized.device)[:, :, None].expand(-1, -1, width)
+    source = resized[None].expand(frames, -1, -1, -1)
+    grid = torch.stack([across, down], -1)
+    return functional.grid_sample(source, grid, padding_mode="border", align_corners=False).transpose(0, 1)
+
+
+def scene_clip(
+    clips: UInt8[Tensor, "n t h w 3"], frames: int, height: int, width: int, generator: torch.Generator
+) -> Float[Tensor, "3 t h w"]:
+    """A random part of a random path in [-1, 1], forwards or backwards in time."""
+    n, length, full_height, full_width, _ = clips.shape
+    require(
+        frames <= length and height <= full_height and width <= full_width,
+        f"clips of {length} frames {full_width}x{full_height} are too small for {frames} frames {width}x{height}",
+    )
+    clip = clips[_integer(generator, n)]
+    rooms = (length - frames, full_height - height, full_width - width)
+    t, top, left = (_integer(generator, room + 1) for room in rooms)
+    part = to_signed(clip[t : t + frames, top : top + height, left : left + width]).permute(3, 0, 1, 2)
+    return part.flip(1) if _integer(generator, 2) else part
+
+
+def draw(
+    shape: ClipShape,
+    clips: UInt8[Tensor, "n t h w 3"] | None,
+    photos: Sequence[Tensor],
+    generator: torch.Generator,
+) -> Float[Tensor, "b 3 t h w"]:
+    """A batch in [-1, 1]: scenes and photographs, mirrored at random, half of them with other exposure and colours."""
+    from_photos = round(shape.batch * shape.photos) if photos else 0
+    if clips is None:
+        from_photos = shape.batch
+    size = (shape.frames, shape.height, shape.width)
+    parts = [photo_clip(photos[_integer(generator, len(photos))], *size, generator) for _ in range(from_photos)]
+    parts += [scene_clip(clips, *size, generator) for _ in range(shape.batch - from_photos)]
+    batch = torch.stack(parts)
+    batch = torch.where(_coin(batch, generator), batch.flip(-1), batch)
+    colour = torch.empty(shape.batch, 3).uniform_(0.8, 1.15, generator=generator)
+    gain = colour * torch.empty(shape.batch, 1).uniform_(0.7, 1.2, generator=generator)
+    toned = ((batch + 1) * gain[:, :, None, None, None].to(batch) - 1).clamp(-1, 1)
+    return torch.where(_coin(batch, generator), toned, batch)
+
+
+def _coin(batch: Tensor, generator: torch.Generator) -> Tensor:
+    """One fair coin a clip."""
+    return (torch.rand(batch.shape[0], 1, 1, 1, 1, generator=generator) < 0.5).to(batch.device)
