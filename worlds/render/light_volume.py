@@ -74,6 +74,7 @@ class LightBaker:
             )
         else:
             self.detail, self.most, self.levels, self.bounces, cones, tangent = 60_000, (96, 48, 96), 4, 3, 8, 0.52
+        defines = defines | {"MOVERS": 0}
         self.clear = compute_program(ctx, "clear.comp")
         self.inject = compute_program(ctx, "inject.comp", **defines)
         self.resolve = compute_program(ctx, "resolve.comp")
@@ -99,7 +100,7 @@ class LightBaker:
             "volume_levels": grid.levels,
         }
         for program in (self.inject, self.resolve, self.mark, self.gather):
-            assign(program, **(light | address | {"has_movers": 0}))
+            assign(program, **light, **address)
         radiance, irradiance = self.radiance, self.spare.pop() if self.spare else self._volume()
         self._inject(geometry, grid)
         count = self._mark(grid, irradiance, moving)

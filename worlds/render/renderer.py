@@ -130,7 +130,8 @@ class Renderer:
         scene.bind()
         self.mover_sun[0].use(4)
         self.mover_lamp[0].use(5)
-        for program in (self.programs.shade, self.programs.meter):
+        self.shade, self.meter = self.programs.shading(scene.movers is not None)
+        for program in (self.shade, self.meter):
             assign(program, **scene.uniforms)
 
     def _bind_outputs(self, slot: int, normals: bool, motion: bool) -> None:
@@ -160,7 +161,7 @@ class Renderer:
         self.seen.color_attachments[0].use(8)
         self.seen_centre.color_attachments[0].use(9)
         self._dispatch(
-            self.programs.shade, scene, c2w, K, (self.width, self.height), slot, exposure=exposure, extras=extras
+            self.shade, scene, c2w, K, (self.width, self.height), slot, exposure=exposure, extras=extras
         )
 
     def _place(self, scene: Stage, movers: tuple | None) -> None:
@@ -168,7 +169,7 @@ class Renderer:
         if movers is None:
             return
         matrix = scene.place_movers(movers, self.mover_sun[1], self.mover_lamp[1])
-        for program in (self.programs.shade, self.programs.meter):
+        for program in (self.shade, self.meter):
             assign(program, mover_sun_matrix=matrix)
 
     def _draw(
@@ -233,7 +234,7 @@ class Renderer:
             self.seen_meter.color_attachments[0].use(8)
             self.seen_meter.color_attachments[0].use(9)
             self._dispatch(
-                self.programs.meter, scene, c2w, scale @ K, (width, height), slot, exposure=1e-6, extras=(0, 0)
+                self.meter, scene, c2w, scale @ K, (width, height), slot, exposure=1e-6, extras=(0, 0)
             )
         self.ctx.memory_barrier()
         raw = self.metered.read(size=len(picks) * height * width * 12)

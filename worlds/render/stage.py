@@ -37,7 +37,6 @@ class Stage:
         self._movers(geometry)
         self.sky = self._own(panorama_texture(ctx, world.sky))
         self.uniforms: dict[str, object] = {
-            "has_movers": 0,
             "lamp_count": len(world.lamps),
             "sky_gain": float(world.sky.gain),
             "sky_light": sky_light(world.sky),
@@ -112,7 +111,7 @@ class Stage:
         self.volume, address = baker.bake(self.geometry, self.uniforms, moving, self.sky.height)
         self.baker = baker
         del self.geometry
-        self.uniforms |= address | {"has_movers": int(moving)}
+        self.uniforms |= address
 
     def _depth_map(self, size: int) -> tuple[moderngl.Texture, moderngl.Framebuffer]:
         texture, target = depth_map(self.ctx, (size, size))

@@ -8,7 +8,6 @@ uniform mat4 sun_matrix;          // world -> [0, 1]^3 of the sun's shadow map
 uniform mat4 sun_near_matrix;     // the same for the finer map around the cameras
 uniform mat4 mover_sun_matrix;
 uniform vec2 sun_texel;           // metres a texel of the two maps
-uniform int has_movers;
 uniform vec3 sky_light;           // multiplies the panorama as a light
 layout(binding = 2) uniform sampler2DShadow sun_shadow;
 layout(binding = 3) uniform sampler2DShadow lamp_shadow;
@@ -47,7 +46,7 @@ float sun_visibility(vec3 p, vec3 n) {
         bool inside = all(greaterThan(s, vec3(0.0))) && all(lessThan(s, vec3(1.0)));
         lit = inside ? soft_lookup(sun_shadow, s, 1.3) : 1.0;
     }
-    if (has_movers != 0) {
+    if (MOVERS != 0) {
         vec3 m = (mover_sun_matrix * vec4(p + n * 0.01, 1.0)).xyz;
         if (all(greaterThan(m.xy, vec2(0.0))) && all(lessThan(m.xy, vec2(1.0))))
             lit = min(lit, soft_lookup(mover_sun_shadow, vec3(m.xy, min(m.z, 1.0)), 1.3));
@@ -82,7 +81,7 @@ vec3 lamp_light(int i, vec3 p, vec3 n) {
     float texel = 15.0 / float(textureSize(lamp_shadow, 0).x);      // of a face, at 1 m
     vec3 from = n * (2.2 * texel * d * (1.15 - facing) + 0.003) - to;
     float lit = lamp_lookup(lamp_shadow, i, from);
-    if (has_movers != 0) lit = min(lit, lamp_lookup(mover_lamp_shadow, i, from));
+    if (MOVERS != 0) lit = min(lit, lamp_lookup(mover_lamp_shadow, i, from));
     return lamps[i].intensity.rgb * (lit * facing * edge * edge / max(d2, 0.04));
 }
 
