@@ -34,28 +34,31 @@ def codebook(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return book, codes.reshape(values.shape)
 
 
-def palette(vectors: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """At most `size` entries [m, d] and the entry (uint32) that stands for every vector [n, d].
+def palette(vectors: np.ndarray, levels: int = 16) -> tuple[np.ndarray, np.ndarray]:
+    """At most 2^levels entries [m, d] and the index (uint32) of the entry that stands for every vector [n, d].
 
-    Up to `size` vectors are their own entries. More are split in halves at the median of the widest direction until
-    `size` groups are left, whose means are the entries (a k-d tree).
+    Few vectors are their own entries. More are split `levels` times at the median of the widest of their first 12
+    principal directions (a k-d tree), and the means of the groups are the entries.
     """
-    n = len(vectors)
+    n, size = len(vectors), 1 << levels
     if n <= size:
         return vectors, np.arange(n, dtype=np.uint32)
-    groups = [np.arange(n)]
-    while 2 * len(groups) <= size:
-        halves = []
-        for rows in groups:
-            part = vectors[rows]
-            column = part[:, int(part.var(0).argmax())]
-            order = np.argpartition(column, len(rows) // 2)
-            halves += [rows[order[: len(rows) // 2]], rows[order[len(rows) // 2 :]]]
-        groups = halves
+    centred = vectors - vectors.mean(0)
+    _, directions = np.linalg.eigh(centred.T @ centred)
+    positions = centred @ directions[:, -12:]
+    rows = np.resize(np.arange(n), -(-n // size) * size)[None]  # repeats the first ones so that halves are equal
+    for _ in range(levels):
+        part = positions[rows]
+        widest = part.var(1).argmax(1)
+        column = np.take_along_axis(part, widest[:, None, None], 2)[..., 0]
+        order = np.argpartition(column, rows.shape[1] // 2, axis=1)
+        rows = np.take_along_axis(rows, order, 1).reshape(2 * len(rows), -1)
     labels = np.empty(n, np.uint32)
-    for i, rows in enumerate(groups):
-        labels[rows] = i
+    labels[rows] = np.arange(size, dtype=np.uint32)[:, None]
     order = np.argsort(labels, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(np.bincount(labels))[:-1]])
-    entries = np.add.reduceat(vectors[order], starts, 0) / np.bincount(labels)[:, None]
-    return entries.astype(np.float32), labels
+    counts = np.bincount(labels, minlength=size)
+    used = counts > 0
+    starts = (np.cumsum(counts) - counts)[used]
+    entries = np.zeros((size, vectors.shape[1]), np.float32)
+    entries[used] = np.add.reduceat(vectors[order], starts, 0) / counts[used, None]
+    return entries, labels

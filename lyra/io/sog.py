@@ -20,7 +20,6 @@ from lyra.scene import Gaussians, InputError, require
 
 _MAX_META = 1 << 20
 _BANDS = {1: 3, 2: 8, 3: 15}  # SH coefficients beyond the first
-_PALETTE = 1 << 16
 
 
 def save(scene: Gaussians, path: str | os.PathLike) -> None:
@@ -64,7 +63,7 @@ def save(scene: Gaussians, path: str | os.PathLike) -> None:
 
 def _pack_sh(rest: np.ndarray, degree: int) -> tuple[dict, dict[str, bytes]]:
     """The shN entry of meta.json and its two images, of coefficients [n, k - 1, 3]."""
-    entries, labels = palette(rest.reshape(len(rest), -1), _PALETTE)
+    entries, labels = palette(rest.reshape(len(rest), -1))
     book, codes = codebook(entries)
     count = len(entries)
     grid = np.zeros((math.ceil(count / 64) * 64, codes.shape[1]), np.uint8)
