@@ -8,7 +8,7 @@ from lyra.scene import rotations
 from lyra.scene.cameras import Cameras
 from lyra.scene.errors import require
 
-_FINE = 64  # steps a span when the length of the curve is measured
+_FINE = 256  # steps a span when the length of the curve is measured
 
 
 def spline(keys: Cameras, frames: int, *, loop: bool = False, constant_speed: bool = False) -> Cameras:
@@ -89,7 +89,14 @@ def _squad(quats: Float[Tensor, "k 4"], span: Tensor, s: Tensor, loop: bool) -> 
 
 
 def _slerp(a: Float[Tensor, "t 4"], b: Float[Tensor, "t 4"], s: Float[Tensor, " t"]) -> Float[Tensor, "t 4"]:
-    return rotations.slerp(a, b, s)
+    """The arc from a to b as they are. (`rotations.slerp` may flip b to go the shorter way, which would make squad jump
+    where its two arcs are more than half a turn apart.)"""
+    angle = 2 * torch.atan2((a - b).norm(dim=-1, keepdim=True), (a + b).norm(dim=-1, keepdim=True))
+    s = s[:, None]
+    # sinc(x) = sin(pi x) / (pi x) is smooth at equal ends; opposite ends have no arc and get a blend instead.
+    whole = torch.sinc(angle / torch.pi).clamp_min(1e-9)
+    from_a, from_b = ((share * torch.sinc(share * angle / torch.pi)) / whole for share in (1 - s, s))
+    return rotations.normalize(from_a * a + from_b * b)
 
 
 def _log(quats: Float[Tensor, "k 4"]) -> Float[Tensor, "k 3"]:

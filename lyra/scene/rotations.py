@@ -88,19 +88,19 @@ def transform_points(matrix: Float[Tensor, "*b 4 4"], points: Float[Tensor, "*b 
 
 
 def look_at(
-    eye: Float[Tensor, "*b 3"], target: Float[Tensor, "*b 3"], down: Float[Tensor, "*b 3"]
-) -> Float[Tensor, "*b 4 4"]:
+    eye: Float[Tensor, "*#b 3"], target: Float[Tensor, "*#b 3"], down: Float[Tensor, "*#b 3"]
+) -> Float[Tensor, "*#b 4 4"]:
     """Camera-to-world poses at `eye` looking at `target`, OpenCV axes (+x right, +y down, +z forward).
 
     `down` is the world direction that should appear as down in the image, (0, 1, 0) in our world frame. Where it is
-    parallel to the line of sight, the world axis least parallel to that line takes its place.
+    parallel to the line of sight, the world axis least parallel to that line takes its place. The arguments broadcast.
     """
     forward = normalize(target - eye)
     aligned = torch.linalg.cross(down.expand_as(forward), forward).norm(dim=-1, keepdim=True) < 1e-6
     spare = torch.nn.functional.one_hot(forward.abs().argmin(-1), 3).to(forward.dtype)
     down = torch.where(aligned, spare, down.expand_as(forward))
     right = normalize(torch.linalg.cross(down, forward))
-    return compose(torch.stack([right, torch.linalg.cross(forward, right), forward], -1), eye)
+    return compose(torch.stack([right, torch.linalg.cross(forward, right), forward], -1), eye.expand_as(forward))
 
 
 def split_similarity(matrix: Float[Tensor, "4 4"]) -> tuple[Float[Tensor, ""], Float[Tensor, "3 3"]]:

@@ -158,17 +158,17 @@ def _lyra(kind: str) -> Callable[[int, float, float], Tensor]:
 
 
 _TABLE = (
-    Trajectory("still", "stand still (to watch a scene that moves)", True, _line(0, 0, 0)),
+    Trajectory("still", "stand still (to watch a scene that moves)", True, _line(0.0, 0.0, 0.0)),
     Trajectory("orbit", "a full turn around what the camera looks at", True,
                lambda n, d, a: orbit(phases(n, True), d, 360 * a)),
     Trajectory("swing", "15 degrees to either side around what the camera looks at, and back", True,
                lambda n, d, a: orbit(phases(n, True), d, 30 * a)),
-    Trajectory("dolly", "forward by 30 % of the depth", False, _line(0, 0, 0.3)),
-    Trajectory("truck", "to the right by 25 % of the depth, without turning", False, _line(0.25, 0, 0)),
-    Trajectory("pedestal", "up by 15 % of the depth, without turning", False, _line(0, -0.15, 0)),
+    Trajectory("dolly", "forward by 30 % of the depth", False, _line(0.0, 0.0, 0.3)),
+    Trajectory("truck", "to the right by 25 % of the depth, without turning", False, _line(0.25, 0.0, 0.0)),
+    Trajectory("pedestal", "up by 15 % of the depth, without turning", False, _line(0.0, -0.15, 0.0)),
     Trajectory("pan", "turn 20 degrees to the right on the spot", False,
-               lambda n, d, a: turn(phases(n, False), 20 * a, 0)),
-    Trajectory("tilt", "turn 10 degrees up on the spot", False, lambda n, d, a: turn(phases(n, False), 0, 10 * a)),
+               lambda n, d, a: turn(phases(n, False), 20 * a, 0.0)),
+    Trajectory("tilt", "turn 10 degrees up on the spot", False, lambda n, d, a: turn(phases(n, False), 0.0, 10 * a)),
     Trajectory("spiral", "two rounds of an ellipse, breathing in and out, facing the centre", True,
                lambda n, d, a: spiral(phases(n, True), d, (0.08 * a, 0.05 * a, 0.08 * a))),
     Trajectory("lemniscate", "a lying figure of eight, facing the centre", True,
