@@ -7,9 +7,10 @@ from torch import Tensor
 from lyra.scene import Cameras, require
 
 Image = Float[Tensor, "*b c h w"]
+Fitted = Float[Tensor, "*b c {height} {width}"]
 
 
-def resample(image: Image, height: int, width: int, *, nearest: bool = False) -> Image:
+def resample(image: Image, height: int, width: int, *, nearest: bool = False) -> Fitted:
     """Resample to height x width: bilinear with antialiasing, or `nearest` for depth and masks."""
     require(height >= 1 and width >= 1, f"an image must be at least 1x1 pixel, got {width}x{height}")
     batch = image.reshape(-1, *image.shape[-3:])
@@ -22,13 +23,13 @@ def resample(image: Image, height: int, width: int, *, nearest: bool = False) ->
     return result.reshape(*image.shape[:-2], height, width)
 
 
-def resize(image: Image, cameras: Cameras, height: int, width: int, *, nearest: bool = False) -> tuple[Image, Cameras]:
+def resize(image: Image, cameras: Cameras, height: int, width: int, *, nearest: bool = False) -> tuple[Fitted, Cameras]:
     """Stretch to height x width."""
     _check(image, cameras)
     return resample(image, height, width, nearest=nearest), cameras.resize(height, width)
 
 
-def cover(image: Image, cameras: Cameras, height: int, width: int, *, nearest: bool = False) -> tuple[Image, Cameras]:
+def cover(image: Image, cameras: Cameras, height: int, width: int, *, nearest: bool = False) -> tuple[Fitted, Cameras]:
     """Fill height x width: the largest centred window of that shape, resampled. Nothing is stretched."""
     _check(image, cameras)
     top, left, h, w = cover_window(cameras.height, cameras.width, height, width)
@@ -45,7 +46,7 @@ def cover_window(height: int, width: int, to_height: int, to_width: int) -> tupl
 
 def letterbox(
     image: Image, cameras: Cameras, height: int, width: int, *, value: float = 0.0, nearest: bool = False
-) -> tuple[Image, Cameras]:
+) -> tuple[Fitted, Cameras]:
     """Fit all of the image into height x width and fill the borders with `value`. Nothing is cut off."""
     _check(image, cameras)
     factor = min(height / cameras.height, width / cameras.width)
