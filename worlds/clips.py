@@ -34,7 +34,7 @@ def decode_depth(code: np.ndarray) -> np.ndarray:
     return _TABLE[code]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Facts:
     """What a scene is, beside its pixels.
 

@@ -8,6 +8,7 @@ seeds of its own range, so neither a scene nor a thing of the test split is ever
 import argparse
 import hashlib
 import json
+import math
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,8 +21,9 @@ from worlds.rooms.pools import POOLS
 
 SPLITS = ("train", "val", "test")
 SEED_RANGE = 1_000_000_000  # seeds of a split are index + SEED_RANGE * position of the split
-TEST_SHARE, VAL_SHARE = 0.12, 0.08
+TEST_SHARE, VAL_SHARE = 0.15, 0.10  # of every purpose, rounded up
 LIST = Path(__file__).with_name("splits.json")
+TEST_SKIES, VAL_SKIES = ("city", "dawn"), ("venice",)
 # Levels held out as wholes, by the last part of their key.
 TEST_LEVELS = ("resort", "rivertown", "england", "lighthouse", "gran_paradiso_island", "strength", "runningman")
 VAL_LEVELS = ("estate", "harbour", "hacienda", "snowmountain", "accident", "glowplant")
@@ -35,8 +37,9 @@ class SplitList:
     test: frozenset[str]
 
     def of(self, key: str) -> str:
-        """The split of an asset."""
-        return "test" if key in self.test else "val" if key in self.val else "train"
+        """The split of an asset. A texture in another role ("wood_1@floor") goes with the texture."""
+        base = key.split("@")[0]
+        return "test" if base in self.test else "val" if base in self.val else "train"
 
     def library(self, library: Library, split: str) -> Library:
         """What rooms of a split may be built of."""
@@ -76,24 +79,26 @@ def draw_splits(packs: tuple[Pack, ...]) -> dict[str, list[str]]:
             if info.door_or_window:
                 purpose = "door or window"
             groups.setdefault(f"furniture {purpose}", []).append(info.key)
+        seen: set[str] = set()
         for role in ROLES:
-            groups.setdefault(f"texture {role}", []).extend(entry.key for entry in pack.textures(role))
-        groups.setdefault("panorama", []).extend(pack.keys("panorama"))
+            bases = {entry.key.split("@")[0] for entry in pack.textures(role)} - seen
+            groups.setdefault(f"texture {role}", []).extend(bases)
+            seen |= bases
         for info in pack.cast():
             groups.setdefault(f"actor {info.kind}", []).append(info.key)
     found: dict[str, list[str]] = {"val": [], "test": []}
     for members in groups.values():
         order = sorted(members, key=lambda key: hashlib.sha256(key.encode()).hexdigest())
-        tests = max(round(TEST_SHARE * len(order)), 1) if len(order) >= 3 else 0
-        vals = max(round(VAL_SHARE * len(order)), 1) if len(order) >= 4 else 0
+        tests = math.ceil(TEST_SHARE * len(order)) if len(order) >= 3 else 0
+        vals = math.ceil(VAL_SHARE * len(order)) if len(order) >= 4 else 0
         found["test"] += order[:tests]
         found["val"] += order[tests : tests + vals]
     for pack in packs:
-        for key in pack.keys("world"):
+        for key in (*pack.keys("world"), *pack.keys("panorama")):
             name = key.rsplit("/", 1)[-1]
-            if name in TEST_LEVELS:
+            if name in (*TEST_LEVELS, *TEST_SKIES):
                 found["test"].append(key)
-            elif name in VAL_LEVELS:
+            elif name in (*VAL_LEVELS, *VAL_SKIES):
                 found["val"].append(key)
     return {split: sorted(keys) for split, keys in found.items()}
 

@@ -1,5 +1,6 @@
 """Free space of a world: occupied voxels, their distance field, clearance and ray casts. No mesh queries needed."""
 
+import itertools
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -48,7 +49,8 @@ class FreeSpace:
     def cast(self, origins: np.ndarray, directions: np.ndarray, steps: int = 96) -> np.ndarray:
         """Distance f64 [n] (m) along unit directions [n, 3] to the first occupied voxel, inf where nothing is hit.
 
-        Sphere tracing through the distance field; accurate to about one voxel.
+        Sphere tracing through the distance field; accurate to about one voxel. Fewer than one ray in a hundred slips
+        through a surface where it only cuts the corner of a voxel.
         """
         travelled = np.zeros(len(origins))
         result = np.full(len(origins), np.inf)
@@ -65,7 +67,7 @@ class FreeSpace:
             hit = inside & (gap < 0.5 * self.voxel)
             result[active[hit]] = travelled[active[hit]]
             going = inside & ~hit
-            travelled[active[going]] += np.maximum(gap[going] - HALF_DIAGONAL * self.voxel, 0.5 * self.voxel)
+            travelled[active[going]] += np.maximum(gap[going] - HALF_DIAGONAL * self.voxel, 0.3 * self.voxel)
             active = active[going]
         result[active] = travelled[active]  # grazing rays that ran out of steps are next to a surface
         outside = np.concatenate(left) if left else active
@@ -111,7 +113,7 @@ def surface_points(triangles: np.ndarray, spacing: float) -> np.ndarray:
     per = (counts[:, 0] + 1) * (counts[:, 1] + 1)
     # In blocks, so that a huge ground plane does not take gigabytes at once.
     blocks = np.searchsorted(np.cumsum(per), np.arange(0, per.sum(), 2_000_000), side="left")
-    for low, high in zip(blocks, [*blocks[1:], len(per)], strict=True):
+    for low, high in itertools.pairwise([*blocks, len(per)]):
         if high <= low:
             continue
         size = per[low:high]
@@ -131,7 +133,7 @@ def voxelise(triangles: np.ndarray, low: np.ndarray, high: np.ndarray, voxel: fl
     shape = tuple(np.maximum(np.ceil((high - low) / voxel).astype(int), 1))
     occupied = np.zeros(shape, bool)
     touches = np.all((triangles.max(axis=1) >= low) & (triangles.min(axis=1) <= high), axis=-1)
-    _fill(occupied, surface_points(triangles[touches], 0.8 * voxel), low, voxel)
+    _fill(occupied, surface_points(triangles[touches], 0.5 * voxel), low, voxel)
     return FreeSpace(np.asarray(low, np.float64), voxel, occupied, _distances(occupied, voxel))
 
 
@@ -156,7 +158,7 @@ def room_space(world: World, triangles: np.ndarray) -> FreeSpace:
         [len(instance.mesh.triangles) for instance in world.instances],
     )
     content = np.zeros(space.occupied.shape, bool)
-    _fill(content, triangles[owners].reshape(-1, 3), space.origin, space.voxel)
+    _fill(content, surface_points(triangles[owners], space.voxel), space.origin, space.voxel)
     return replace(space, content=content)
 
 

@@ -20,7 +20,7 @@ def walk(start: np.ndarray, kind: str, median: float, scale: float, count: int, 
     flat /= max(np.linalg.norm(flat), 1e-9)
     side = np.array([-flat[2], 0.0, flat[0]])  # to the right of the camera, level
     target = position + forward * median
-    roll = np.arcsin(np.clip(-start[1, 0], -1.0, 1.0))
+    roll = np.arcsin(np.clip(-start[1, 0] / max(np.hypot(forward[0], forward[2]), 1e-9), -1.0, 1.0))
     way = np.linspace(0.0, 1.0, count)
     way = way + rng.uniform(0.0, 0.9) * (way * way * (3.0 - 2.0 * way) - way)  # some start and stop softly
     if kind in ("orbit", "arc"):

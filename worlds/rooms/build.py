@@ -55,7 +55,7 @@ def build_room(seed: int, library: Library, function: str | None = None) -> Buil
         placed.append(furnisher.placed)
     sky_key = str(rng.choice(library.panoramas)) if library.panoramas else None
     panorama = library.panorama(sky_key) if sky_key else World("", "room", ()).sky
-    lit = light(plan, placed, panorama, rng)
+    lit = light(plan, placed, panorama, "night" in (sky_key or ""), rng)
     for number, pieces in enumerate(placed):
         for index, piece in enumerate(pieces):
             instances.append(_furniture(piece, library, (number, index) in lit.lit, rng))

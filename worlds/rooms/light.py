@@ -26,9 +26,10 @@ class Light:
     lit: frozenset[tuple[int, int]]
 
 
-def light(plan: Plan, placed: list[list[Placement]], panorama: Sky, rng: np.random.Generator) -> Light:
-    """Draw the light. The sun, when it shines, comes through a window; at night the panorama is dark."""
-    mode = str(rng.choice(list(MODES), p=list(MODES.values())))
+def light(plan: Plan, placed: list[list[Placement]], panorama: Sky, night: bool, rng: np.random.Generator) -> Light:
+    """Draw the light. The sun, when it shines, comes through a window; in the evening, and with a `night` panorama,
+    the lamps are on and the panorama is dark."""
+    mode = "lamp" if night else str(rng.choice(list(MODES), p=list(MODES.values())))
     glass = [o for o in plan.openings if o.kind in ("window", "french")]
     if not glass and mode == "day":
         mode = "mix"

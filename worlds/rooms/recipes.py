@@ -9,7 +9,23 @@ from worlds.sources.furniture import FurnitureInfo
 
 Pools = dict[str, tuple[FurnitureInfo, ...]]
 SURFACES_SMALL = {"kitchen": "small_kitchen", "dining": "small_kitchen", "office": "small_desk", "bath": "small_bath"}
-SEATS = ("sofa", "chair", "couch", "stool", "bench", "puff", "ottoman", "toilet", "bath", "basin", "bed", "crib", "futon", "sink", "fridge")
+SEATS = (
+    "sofa",
+    "chair",
+    "couch",
+    "stool",
+    "bench",
+    "puff",
+    "ottoman",
+    "toilet",
+    "bath",
+    "basin",
+    "bed",
+    "crib",
+    "futon",
+    "sink",
+    "fridge",
+)
 
 
 def furnish(room: Furnisher, pools: Pools, crowd: float) -> None:
