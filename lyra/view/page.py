@@ -16,6 +16,7 @@ from string import Template
 from lyra.io import packed
 from lyra.io.atomic import replacing_file
 from lyra.scene import Cameras, DynamicGaussians, Gaussians, require
+from lyra.scene.framing import first_view, focus
 
 BACKGROUNDS = {"black": "#000000", "grey": "#808080", "white": "#ffffff"}
 _SCRIPTS = ("scene.js", "camera.js", "sorter.js", "renderer.js", "panel.js", "input.js", "player.js")
@@ -35,7 +36,7 @@ def build(
     any other background.
     """
     data = base64.b64encode(packed.pack(scene, path=title)).decode()
-    return shell(cameras, title, background, data=data)
+    return shell(scene, cameras, title, background, data=data)
 
 
 def save_html(
@@ -52,14 +53,23 @@ def save_html(
         temporary.write_text(text, encoding="utf-8")
 
 
-def shell(cameras: Cameras | None, title: str, background: str, *, data: str = "", source: str | None = None) -> str:
+def shell(
+    scene: Gaussians | DynamicGaussians,
+    cameras: Cameras | None,
+    title: str,
+    background: str,
+    *,
+    data: str = "",
+    source: str | None = None,
+) -> str:
     """The page around a scene that is inside it (`data`, base64) or that it fetches from its own server (`source`)."""
     color = BACKGROUNDS.get(background, background)
     require(
         re.fullmatch(r"#[0-9a-fA-F]{6}", color) is not None,
         f"the background must be black, grey, white or #rrggbb, got {background!r}",
     )
-    config = {"source": source, "background": color.lower(), "cameras": _stations(cameras)}
+    path, distance = _start(scene, cameras)
+    config = {"source": source, "background": color.lower(), "cameras": _stations(path), "distance": _short(distance)}
     return Template(_read("index.html")).substitute(
         title=html.escape(title),
         connect="'none'" if source is None else "'self'",
@@ -70,10 +80,18 @@ def shell(cameras: Cameras | None, title: str, background: str, *, data: str = "
     )
 
 
-def _stations(cameras: Cameras | None) -> list:
-    """The path as the player reads it: [c2w, K, width, height] or [c2w, K, width, height, seconds] a camera."""
+def _start(scene: Gaussians | DynamicGaussians, cameras: Cameras | None) -> tuple[Cameras, float]:
+    """The path, of one camera if none came with the scene, and how far before its first camera the subject lies."""
+    whole = scene.gaussians if isinstance(scene, DynamicGaussians) else scene
     if cameras is None:
-        return []
+        return first_view(whole)
+    middle, radius = focus(whole)
+    away = (middle - cameras.flatten().centers[0].to(middle)).norm()
+    return cameras, max(float(away), 0.1 * radius)
+
+
+def _stations(cameras: Cameras) -> list:
+    """The path as the player reads it: [c2w, K, width, height] or [c2w, K, width, height, seconds] a camera."""
     path = cameras.flatten()
     times = [[]] * len(path) if path.times is None else [[_short(t)] for t in path.times.tolist()]
     poses = zip(path.c2w.tolist(), path.K.tolist(), times, strict=True)

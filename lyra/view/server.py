@@ -33,7 +33,7 @@ def serve(
     """
     scene = load(path)
     data = Path(path).read_bytes() if Path(path).suffix.lower() == ".lyra4d" else packed.pack(scene, path=path)
-    page = shell(cameras, Path(path).stem, background, source=_SCENE).encode()
+    page = shell(scene, cameras, Path(path).stem, background, source=_SCENE).encode()
     with make_server(page, data, port) as server:
         address = f"http://{_HOST}:{server.server_address[1]}/"
         print(f"{path} is shown at {address} until Ctrl-C", flush=True)

@@ -35,18 +35,18 @@ def cloud(count: int, degree: int, seed: int = 0) -> Gaussians:
 
 
 def moving(seed: int = 0) -> DynamicGaussians:
-    """A static cloud, a flip-book of four balls, and a swarm whose members each have a lifetime and a velocity."""
+    """A static cloud, a flip-book of five balls, and a swarm whose members each have a lifetime and a velocity."""
     generator = torch.Generator().manual_seed(seed)
     turn = torch.tensor([[1.0, 0, 0, 0]])
     directions = rotations.normalize(torch.randn(300, 3, generator=generator))
     balls = [
         Gaussians.from_rgb(
-            0.4 * directions + torch.tensor([0.7 * i - 1, 0.2, 2.5]), turn.expand(300, 4), torch.full((300, 3), 0.05),
-            torch.full((300,), 0.9), torch.tensor([1.0, 0.3 * i, 0.1]).expand(300, 3),
+            0.4 * directions + torch.tensor([0.5 * i - 1, 0.2, 2.5]), turn.expand(300, 4), torch.full((300, 3), 0.05),
+            torch.full((300,), 0.9), torch.tensor([1.0, 0.2 * i, 0.1]).expand(300, 3),
         )
-        for i in range(4)
+        for i in range(5)
     ]  # fmt: skip
-    book = DynamicGaussians.from_frames(balls, fps=4.0, static=cloud(1500, 0, seed))
+    book = DynamicGaussians.from_frames(balls, fps=5.0, static=cloud(1500, 0, seed))
     swarm = cloud(800, 0, seed + 1)
     start = torch.rand(800, generator=generator) * 0.8
     velocities = torch.randn(800, 3, generator=generator)
@@ -56,7 +56,7 @@ def moving(seed: int = 0) -> DynamicGaussians:
         torch.cat([book.end, start + 0.3]),
         torch.cat([book.velocities, velocities]),
         duration=1.0,
-        fps=4.0,
+        fps=5.0,
     )
 
 

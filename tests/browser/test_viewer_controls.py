@@ -245,11 +245,11 @@ def test_play_pause_scrub_and_step(motion):
     motion.evaluate("lyra.screenshot()")
     assert motion.evaluate("lyra.stats()")["time"] == pytest.approx(0.6)
     assert np.abs(motion.picture().astype(int) - first).mean() > 2
-    for key, time_then in ((".", 0.75), (",", 0.5), (",", 0.25)):
+    for key, time_then in ((".", 0.8), (",", 0.6), (",", 0.4)):
         motion.key(key)
         motion.wait(f"Math.abs({now} - {time_then}) < 1e-6")
     motion.key(" ")
-    motion.wait(f"{now} > 0.3 && document.querySelector('#play').ariaLabel === 'Pause'")
+    motion.wait(f"{now} > 0.42 && document.querySelector('#play').ariaLabel === 'Pause'")
     _click(motion, "#play")
     motion.wait("document.querySelector('#play').ariaLabel === 'Play'")
 

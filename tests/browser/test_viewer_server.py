@@ -21,7 +21,7 @@ from lyra.view.server import make_server, serve
 @pytest.fixture
 def server():
     data = packed.pack(cloud(500, 1))
-    with make_server(shell(path(), "Served", "black", source="scene.lyra4d").encode(), data) as running:
+    with make_server(shell(cloud(500, 1), path(), "Served", "black", source="scene.lyra4d").encode(), data) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         yield running, data
         running.shutdown()
@@ -61,7 +61,7 @@ def test_the_browser_shows_what_is_served(server, browser):
 
 def test_a_server_that_went_away_is_told(server, browser):
     _, data = server
-    page = shell(None, "Gone", "black", source="gone.lyra4d").encode()
+    page = shell(cloud(300, 1), None, "Gone", "black", source="gone.lyra4d").encode()
     with make_server(page, data) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         tab = browser.tab()

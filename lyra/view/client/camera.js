@@ -47,11 +47,6 @@ function lensOf(K, width, height) {
   return { fx: K[0][0], fy: K[1][1], cx: K[0][2], cy: K[1][2], width, height };
 }
 
-function lensFromFov(degrees, width, height) {
-  const f = width / 2 / Math.tan((degrees * Math.PI) / 360);
-  return { fx: f, fy: f, cx: width / 2, cy: height / 2, width, height };
-}
-
 // The lens for a canvas of another size. A canvas of the same shape shows the same image; for other shapes the image
 // is scaled halfway (geometrically) between showing all of it and filling the canvas.
 function fitLens(lens, width, height) {
@@ -128,21 +123,4 @@ class Camera {
     this.distance = clamp(this.distance * factor, 0.02, 1e6);
     this.p = add(pivot, this.axes[2], -this.distance);
   }
-}
-
-// Where to stand when no camera came with the scene.
-function autoView(centers) {
-  const step = 4 * Math.max(1, Math.floor(centers.length / 80000)), points = [];
-  for (let i = 0; i < centers.length; i += step) points.push([centers[i], centers[i + 1], centers[i + 2]]);
-  const median = (values) => values.sort((a, b) => a - b)[values.length >> 1];
-  const lens = lensFromFov(60, 1600, 900);
-  // Scenes made from pictures lie ahead of the first camera: at the origin, looking along +z.
-  const ahead = points.filter(([x, y, z]) => z > 0.01 && Math.abs(x) < z && Math.abs(y) < z);
-  if (ahead.length > 0.6 * points.length) {
-    return { view: { q: [1, 0, 0, 0], p: [0, 0, 0], lens }, distance: median(ahead.map((p) => p[2])) };
-  }
-  const center = [0, 1, 2].map((axis) => median(points.map((p) => p[axis])));
-  const radius = Math.max(median(points.map((p) => Math.hypot(...add(p, center, -1)))), 1e-3);
-  const q = multiply(axisAngle([0, 1, 0], 0.5), axisAngle([1, 0, 0], -0.3));
-  return { view: { q, p: add(center, axesOf(q)[2], -4 * radius), lens }, distance: 4 * radius };
 }

@@ -13,10 +13,8 @@ class Player {
     this.path = config.cameras.map(([c2w, K, width, height, time]) => {
       return { view: { ...poseOf(c2w), lens: lensOf(K, width, height) }, time };
     });
-    const automatic = autoView(scene.centers);
-    this.home = { view: this.path.length ? this.path[0].view : automatic.view, distance: automatic.distance };
-    this.extent = automatic.distance;  // the scale of flying speed
-    this.camera = new Camera(this.home.view, this.upwards(), this.home.distance);
+    this.extent = config.distance;  // to the middle of the scene: first distance to orbit at, scale of flying speed
+    this.camera = new Camera(this.path[0].view, this.upwards(), this.extent);
     this.anchored = false;  // whether the pivot lies on what is seen
     this.flying = false;
     this.station = 0;
@@ -37,7 +35,7 @@ class Player {
     requestAnimationFrame((now) => this.tick(now));
   }
 
-  // Against gravity where the scene tells it; else the mean upward direction of the path's cameras; else -y.
+  // Against gravity where the scene tells it, else the mean upward direction of the path's cameras.
   upwards() {
     if (this.scene.gravity) return unit(this.scene.gravity.map((x) => -x));
     const sum = this.path.reduce((total, { view }) => add(total, axesOf(view.q)[1], -1), [0, 0, 0]);
@@ -179,11 +177,10 @@ class Player {
     this.station = 0;
     this.anchored = false;
     this.setFlying(false);
-    this.travel(this.home.view, this.home.distance, 500);
+    this.travel(this.path[0].view, this.extent, 500);
   }
 
   goTo(station) {
-    if (!this.path.length) return;
     this.station = clamp(station, 0, this.path.length - 1);
     const { view, time } = this.path[this.station];
     this.anchored = false;

@@ -114,5 +114,6 @@ function readChunk(raw, chunk, header, scene, first) {
     const start = chunk.lifetimes ? f32("lifetimes", 0, i) : chunk.start ?? -forever;
     motion[j + 3] = Math.max(start, -forever);  // finite, so that a velocity of 0 keeps its splat in place
     end[first + i] = chunk.lifetimes ? f32("lifetimes", 1, i) : chunk.end ?? Infinity;
+    if (end[first + i] >= Math.fround(header.duration)) end[first + i] = Infinity;  // still there at the very end
   }
 }

@@ -8,6 +8,7 @@ function makeSorter({ centers, motion, end }) {
 
   // forward: unit viewing direction; eye: camera centre; buffer: an order that is no longer needed, or null.
   return function sort({ forward: [fx, fy, fz], eye, time, buffer }) {
+    time = Math.fround(time);  // as the lifetimes are stored, so that a frame begins exactly at its time
     const offset = fx * eye[0] + fy * eye[1] + fz * eye[2];
     low.fill(0);
     high.fill(0);
