@@ -1,9 +1,8 @@
 """What the page shows is what our renderer makes: same scene, same camera, same time.
 
-Agreement is stated against the scene before it is packed. Measured: 56.4 to 57.9 dB, but 53.8 dB where one Gaussian
-lies right before the lens; against the packed scene always 58.1 to 58.6 dB, where rounding a perfect image to 8 bits
-leaves 58.9 dB. So most of the difference is the container's quantisation, and 0.4 dB are half-float blending and
-single alphas on either side of the 1/255 cut.
+Agreement is stated against the scene before it is packed. Measured: 56.4 to 57.5 dB; against the packed scene 58.2
+to 58.6 dB, where rounding a perfect image to 8 bits leaves 58.9 dB. So most of the difference is the container's
+quantisation, and half a dB is half-float blending and single alphas on either side of the 1/255 cut.
 """
 
 import json
@@ -15,8 +14,8 @@ from scenes import HEIGHT, WIDTH, cloud, moving, path, picture_of, psnr
 
 from lyra.scene import Cameras, Gaussians
 
-_AGREES = 52.0  # dB; worst measured 53.8
-_DIFFERS = 25.0  # dB; flipped or wrong cameras measured at most 16.2
+_AGREES = 54.0  # dB; worst measured 56.4
+_DIFFERS = 25.0  # dB; flipped or wrong cameras measured at most 16.4
 
 
 def _look(tab, camera: Cameras) -> np.ndarray:
@@ -27,7 +26,7 @@ def _look(tab, camera: Cameras) -> np.ndarray:
 
 @pytest.mark.parametrize("degree", [0, 1, 2, 3])
 def test_static_scene_agrees_with_the_renderer(show, degree):
-    scene, cameras = cloud(6000 if degree == 3 else 3000, degree, seed=degree), path()
+    scene, cameras = cloud(6000 if degree == 3 else 2000, degree, seed=degree), path()
     tab = show(scene, cameras=cameras)
     for i in (2, 4) if degree == 3 else (4,):
         seen, expected = _look(tab, cameras[i]), picture_of(scene, cameras[i])
@@ -63,7 +62,7 @@ def test_moving_scene_agrees_with_the_renderer_at_every_time(show):
         pictures.append(tab.picture())
         assert psnr(pictures[-1], picture_of(scene.at(time), camera)) > _AGREES
         assert tab.evaluate("lyra.stats()")["time"] == pytest.approx(time)
-    for other in pictures[1:]:  # measured: at most 18.6 dB between two times
+    for other in pictures[1:]:  # measured: at most 20.6 dB between two times
         assert psnr(other, pictures[0] / 255) < _DIFFERS
 
 
