@@ -35,9 +35,7 @@ def load_image(source: str | os.PathLike | bytes, *, alpha: bool = False) -> Flo
     With `alpha` the result is [4, h, w] with straight (not premultiplied) colour, opaque where the file has none.
     `source` is a path or the bytes of a file. Raises InputError on what is no image, damaged or too large.
     """
-    image, scale = _open(source)
-    array = np.asarray(image, dtype=np.float32) / scale
-    rgba = torch.from_numpy(array).movedim(-1, 0)
+    rgba = torch.from_numpy(_read(source)).movedim(-1, 0)
     if alpha:
         return rgba if rgba.shape[0] == 4 else torch.cat([rgba, torch.ones_like(rgba[:1])])
     return rgba[:3] * rgba[3:] + (1 - rgba[3:]) if rgba.shape[0] == 4 else rgba.contiguous()
@@ -47,8 +45,8 @@ def _name(source: str | os.PathLike | bytes) -> str:
     return "the image" if isinstance(source, bytes) else str(source)
 
 
-def _open(source: str | os.PathLike | bytes) -> tuple[Image.Image, int]:
-    """An upright sRGB image of mode RGB or RGBA, and its largest value."""
+def _read(source: str | os.PathLike | bytes) -> np.ndarray:
+    """An upright sRGB image [h, w, 3 or 4], float32 in [0, 1]."""
     name = _name(source)
     if not isinstance(source, bytes):
         path = Path(source)
@@ -70,7 +68,7 @@ def _open(source: str | os.PathLike | bytes) -> tuple[Image.Image, int]:
         raise InputError(f"{name}: the image is damaged or cut short ({error}); export it again") from error
 
 
-def _decode(image: Image.Image, name: str) -> tuple[Image.Image, int]:
+def _decode(image: Image.Image, name: str) -> np.ndarray:
     megapixels = image.width * image.height / 1e6
     require(
         megapixels <= MAX_MEGAPIXELS,
@@ -85,15 +83,15 @@ def _decode(image: Image.Image, name: str) -> tuple[Image.Image, int]:
     target = "RGBA" if transparent else "RGB"
     profile = image.info.get("icc_profile")
     converted = image.convert(target) if image.mode not in ("CMYK", "LAB") or not profile else image
-    return _to_srgb(converted, profile, target), 255
+    return np.asarray(_to_srgb(converted, profile, target), dtype=np.float32) / 255
 
 
-def _grey(values: np.ndarray, name: str) -> tuple[Image.Image, int]:
-    """A 16-bit or floating grey image as RGB in [0, 1] (Pillow itself would clip it to 255)."""
+def _grey(values: np.ndarray, name: str) -> np.ndarray:
+    """A 16-bit or floating grey image as RGB (Pillow itself would clip it to 255)."""
     finite = np.isfinite(values)
     require(bool(finite.all()), f"{name}: the image holds NaN or infinity")
     scale = 65535.0 if values.max(initial=0.0) > 1 else 1.0
-    return np.repeat(np.clip(values / scale, 0, 1)[..., None], 3, -1), 1
+    return np.repeat(np.clip(values / scale, 0, 1)[..., None].astype(np.float32), 3, -1)
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None, mode: str) -> Image.Image:
