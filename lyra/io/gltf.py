@@ -7,6 +7,7 @@ is read back is bit for bit what was written, and every glTF program sees the sc
 import json
 import os
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ def save(
     path: str | os.PathLike,
     *,
     scale: str | None = None,
-    gravity: tuple[float, float, float] | None = None,
+    gravity: Sequence[float | int] | None = None,
 ) -> None:
     """Write `scene`; provenance becomes the attribute `_SEEN` (0 or 1), which other readers ignore.
 

@@ -8,6 +8,7 @@ import json
 import os
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def save(
     path: str | os.PathLike,
     *,
     scale: str | None = None,
-    gravity: tuple[float, float, float] | None = None,
+    gravity: Sequence[float | int] | None = None,
 ) -> None:
     """Write `pack(scene)`; the arguments and errors are those of `pack`."""
     data = pack(scene, scale=scale, gravity=gravity, path=path)
@@ -48,7 +49,7 @@ def pack(
     scene: Gaussians | DynamicGaussians,
     *,
     scale: str | None = None,
-    gravity: tuple[float, float, float] | None = None,
+    gravity: Sequence[float | int] | None = None,
     path: str | os.PathLike = "scene",
 ) -> bytes:
     """The container as bytes.

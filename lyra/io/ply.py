@@ -5,6 +5,7 @@ are natural logarithms, rot is w x y z, f_rest is channel-major. Axes are ours (
 """
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def save(
     *,
     layout: str = "standard",
     scale: str | None = None,
-    gravity: tuple[float, float, float] | None = None,
+    gravity: Sequence[float | int] | None = None,
     allow_empty: bool = False,
 ) -> None:
     """Write `scene` as a 3DGS PLY.

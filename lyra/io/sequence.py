@@ -6,6 +6,7 @@ Every frame is a complete 3DGS PLY, because that is what other programs play. Fo
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from lyra.io import ply
@@ -22,7 +23,7 @@ def save(
     *,
     layout: str = "standard",
     scale: str | None = None,
-    gravity: tuple[float, float, float] | None = None,
+    gravity: Sequence[float | int] | None = None,
 ) -> None:
     """Write one PLY a frame (`scene.frame_times()`), with the options of PLY.
 

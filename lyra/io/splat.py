@@ -38,7 +38,7 @@ def load(path: str | os.PathLike) -> Gaussians:
     rows = np.fromfile(path, _ROW)
     quats = (rows["quat"].astype(np.float32) - 128) / 128
     unit = np.abs(np.linalg.norm(quats, axis=1) - 1) < 0.1
-    require(unit.mean() > 0.5, f"{path}: is not a .splat file (most of its rotations are not unit quaternions)")
+    require(bool(unit.mean() > 0.5), f"{path}: is not a .splat file (most of its rotations are not unit quaternions)")
     rgba = rows["rgba"].astype(np.float32) / 255
     sh = ((rgba[:, :3] - 0.5) / C0)[:, None]
     return storage.to_scene(path, rows["mean"], quats, rows["scale"], rgba[:, 3], sh)[0]

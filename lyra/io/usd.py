@@ -6,6 +6,7 @@ every array a frame.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def save(
     path: str | os.PathLike,
     *,
     scale: str | None = None,
-    gravity: tuple[float, float, float] | None = None,
+    gravity: Sequence[float | int] | None = None,
 ) -> None:
     """Write `scene`; provenance becomes `primvars:seen`.
 
