@@ -13,8 +13,9 @@ from worlds.errors import WorldsError
 from worlds.fetch import Package, default_cache, package
 from worlds.licences import licence_class
 from worlds.pack import PackWriter
+from worlds.scene import Texture, World
 from worlds.simplify import simplify
-from worlds.sources import sweethome3d, textures
+from worlds.sources import supertuxkart, sweethome3d, textures
 from worlds.sources.furniture import FurnitureModel
 
 
@@ -33,6 +34,13 @@ class Options:
     def writer(self, name: str) -> PackWriter:
         """An empty pack."""
         return PackWriter(name, self.texture_size)
+
+
+def surface_textures(world: World) -> list[Texture]:
+    """The textures of a level's materials, sorted by key."""
+    placed = [*world.instances, *(mover.instance for mover in world.movers)]
+    found = {m.texture.key: m.texture for i in placed for m in i.mesh.materials if m.texture}
+    return [found[key] for key in sorted(found)]
 
 
 def furniture(options: Options) -> list[PackWriter]:
@@ -63,10 +71,32 @@ def skies(options: Options) -> list[PackWriter]:
     return [writer]
 
 
+def tracks(options: Options) -> list[PackWriter]:
+    """SuperTuxKart: the tracks to train on in one pack, those for evaluation alone in another, the karts in a third."""
+    library = supertuxkart.Library(options.package(supertuxkart.PACKAGE))
+    free, closed, karts = options.writer("tracks"), options.writer("tracks_eval"), options.writer("karts")
+    for name in library.tracks():
+        track = supertuxkart.read_track(library, name)
+        writer = free if track.credit.train_ok else closed
+        sky = None
+        if track.sky is not None and (track.sky[2].train_ok or writer is closed):
+            sky = track.sky[0]
+            writer.add_panorama(sky, track.sky[1], track.sky[2], "a painted sky")
+        for texture in surface_textures(track.world):
+            writer.add_texture(texture, track.texture_credits[texture.key], "surface")
+        writer.add_world(track.key, track.world, track.credit, 1 / 256, sky)
+    for name in library.karts():
+        kart = supertuxkart.read_kart(library, name)
+        if kart.info.credit.train_ok:
+            karts.add_actor(replace(kart, mesh=simplify(kart.mesh, options.max_triangles)))
+    return [free, closed, karts]
+
+
 BUILDERS: dict[str, Callable[[Options], list[PackWriter]]] = {
     "furniture": furniture,
     "textures": room_textures,
     "panoramas": skies,
+    "tracks": tracks,
 }
 
 
