@@ -40,7 +40,7 @@ class Case:
             assert torch.equal(value.to(golden.dtype), golden), f"{name} differs"
             return
         limit = tolerance["atol"] + tolerance["rtol"] * golden.double().abs()
-        excess = ((value.double() - golden.double()).abs() / limit).max()
+        excess = ((value.double() - golden.double()).abs() / limit.clamp_min(1e-300)).max()
         assert excess <= 1, f"{self.name}: {name} is {float(excess):.2f} times its tolerance away"
 
 
