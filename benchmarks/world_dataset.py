@@ -1,4 +1,4 @@
-"""Frames a second of the whole data engine, set-up of the scenes included: rooms and levels, paths, rendering, hand-over.
+"""Frames a second of the whole data engine, scene set-up included: worlds, paths, rendering, hand-over.
 
 python benchmarks/world_dataset.py --packs packs --scenes 500 --workers 14 [--dynamic 0.4] [--out FOLDER]
 

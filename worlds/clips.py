@@ -41,7 +41,8 @@ class Facts:
     `clips` names the k paths in order: "left" ... "clockwise" (the six trajectories), "input" (the source video of a
     moving scene), "left_reversed" ... (same times, camera runs from far to near), "left_frozen" ... (time stands still
     at the first frame), "walk_0" ... (free walks). `coverage` is, for each path, the share of the pixels of its
-    farthest frame that the first frame does not see. `motion` is the mean share of pixels on movers, over the paths on which time runs.
+    farthest frame that the first frame does not see. `motion` is the mean share of pixels on movers, over the paths on
+    which time runs.
     """
 
     name: str

@@ -33,7 +33,8 @@ AHEAD = 2  # jobs in the queue for each worker
 @dataclass(frozen=True)
 class Request:
     """Which scenes: `scenes` of a split from index `first` on; shares of rooms (the rest are levels) and of moving
-    scenes; `starts` scenes are filmed from different places each time a level is loaded. `supersample` as in Renderer."""
+    scenes; `starts` scenes are filmed from different places each time a level is loaded; `supersample` samples along
+    each pixel side."""
 
     packs: tuple[Path, ...] = ()
     split: str = "train"
@@ -217,6 +218,7 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     add("--walks", type=int, default=0, help="free walks a scene, beside the six")
     add("--no-twin", action="store_true", help="leave out the frozen-time twin of moving scenes")
     add("--ids", action="store_true", help="write object ids")
+    add("--look", action="store_true", help="film with cameras that have a white balance, tone, noise and JPEG")
     add("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
 
 
@@ -224,7 +226,7 @@ def request_of(options: argparse.Namespace) -> Request:
     """The Request that command-line options describe."""
     style = Style(
         width=options.size[0], height=options.size[1], frames=options.frames, fps=options.fps,
-        movement=options.movement, walks=options.walks, twin=not options.no_twin, ids=options.ids,
+        movement=options.movement, walks=options.walks, twin=not options.no_twin, ids=options.ids, look=options.look,
     )  # fmt: skip
     return Request(
         packs=() if options.packs == "builtin" else pack_paths(Path(options.packs)),

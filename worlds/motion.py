@@ -129,7 +129,7 @@ def bouncer(instance: Instance, start: np.ndarray, height: float, drift: np.ndar
 
 
 def swinging_door(mesh: Mesh, hinge: tuple[float, float], closed: float, opened: float, duration: float) -> Mover:
-    """A door leaf that opens (or closes) around its hinge at floor point (x, z), from angle `closed` to `opened` rad."""
+    """A door leaf that opens or closes around its hinge at floor point (x, z), from angle `closed` to `opened` rad."""
     times = key_times(duration)
     way = np.clip((times / duration - 0.1) / 0.75, 0.0, 1.0)
     angle = closed + (opened - closed) * way * way * (3.0 - 2.0 * way)

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from worlds.motion import bouncer, flyer, roller, spinner, swinging_door, walker
-from worlds.paths.freespace import FreeSpace
+from worlds.paths.freespace import FreeSpace, with_movers
 from worlds.rooms.build import BuiltRoom
 from worlds.rooms.library import Library
 from worlds.scene import Instance, Mover, World
 from worlds.sources.actors import Actor
 
 TRIES = 60
+MOMENTS = 7  # times at which what moves is kept apart from cameras and from each other
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,24 +51,28 @@ def populate(
     `built` is given for rooms (its doors and fans can move); triangles f32 [n, 3, 3] are the static ones.
     The result may hold no mover at all where nothing fits: the caller then tries another start.
     """
-    movers: list[Mover] = []
+    movers: list[Mover] = list(world.movers)
     if built is not None:
         world, movers = _furniture_in_motion(world, built, watch.duration, rng)
+    moments = np.linspace(0.0, watch.duration, MOMENTS)
+    space = with_movers(space, tuple(movers), moments) if movers else space
     near = _around(triangles, watch.c2w[:3, 3], 6.0 * world.near_scale)
-    people = [info for info in library.actors if info.kind in ("person", "animal")]
-    vehicles = [info for info in library.actors if info.kind == "vehicle" and max(info.size) < 2.2 * world.near_scale]
-    things = [info for info in library.actors if info.kind == "object"]
-    wanted = rng.permutation(["person", "person", "object", "vehicle"])[: int(rng.integers(1, 4))]
-    for kind in wanted:
-        pool = {"person": people, "vehicle": vehicles if world.kind == "level" else things, "object": things}[str(kind)]
+    kinds = {"person": ("person", "animal"), "object": ("object",), "vehicle": ("vehicle",)}
+    if world.kind == "room":
+        kinds["vehicle"] = ("object",)
+    for kind in rng.permutation(["person", "person", "object", "vehicle"])[: int(rng.integers(1, 4))]:
+        pool = [
+            info for info in library.actors if info.kind in kinds[str(kind)] and max(info.size) < 1.5 * world.near_scale
+        ]
         if not pool:
             continue
         actor = library.actor(pool[int(rng.integers(len(pool)))].key)
         mover = _place(actor, world, space, near, watch, rng)
         if mover is not None:
             movers.append(mover)
+            space = with_movers(space, (mover,), moments)
             world = replace(world, assets=world.assets | {actor.info.key})
-    return replace(world, movers=(*world.movers, *movers))
+    return replace(world, movers=tuple(movers)), space
 
 
 def _furniture_in_motion(
@@ -136,7 +141,7 @@ def _ground_path(
     heading = np.arctan2(watch.c2w[0, 2], watch.c2w[2, 2])
     for _ in range(TRIES):
         bearing = heading + rng.uniform(-0.85, 0.85) * half_fov
-        away = rng.uniform(0.6, 2.2) * scale
+        away = rng.uniform(0.9, 2.4) * scale
         middle = np.array([eye[0] + away * np.sin(bearing), eye[1], eye[2] + away * np.cos(bearing)])
         turn = rng.uniform(0.0, 2.0 * np.pi)
         way = np.linspace(-0.5, 0.5, steps) * length
@@ -155,8 +160,8 @@ def _ground_path(
         cell, inside = space.index(body)
         if not inside.all() or space.distance[tuple(cell.T)].min() < radius + 0.5 * space.voxel:
             continue
-        chest = line + np.array([0.0, 0.6 * tall, 0.0])
-        if watch.sees(chest, space).mean() < 0.6:
+        chest, top = (line + np.array([0.0, share * tall, 0.0]) for share in (0.6, 0.95))
+        if watch.sees(chest, space).mean() < 0.6 or watch.sees(top, space).mean() < 0.4:
             continue
         exact = ground_heights(triangles, line, 2.0 * space.voxel)
         if exact is not None:

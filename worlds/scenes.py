@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from worlds.camera_look import apply, draw_look
 from worlds.captions import moving_caption
 from worlds.clips import Facts, SceneClips, encode_depth, unseen_share
 from worlds.errors import WorldsError
+from worlds.motion import pose_at
 from worlds.pack import Pack, open_pack
-from worlds.paths.freespace import FreeSpace, level_space, room_space, triangles_of, with_movers
-from worlds.paths.plan import Lens, Path as CameraPath, acceptable, free_walk, six_paths
+from worlds.paths.freespace import FreeSpace, level_space, room_space, triangles_of
+from worlds.paths.plan import Lens, acceptable, free_walk, six_paths
+from worlds.paths.plan import Path as CameraPath
 from worlds.paths.starts import intrinsics, starts
 from worlds.paths.trajectories import SIX
 from worlds.paths.walks import walk
@@ -40,7 +43,9 @@ class Job:
 @dataclass(frozen=True)
 class Style:
     """How scenes are filmed. `fps` sets the time between frames of moving scenes; `movement` scales the six
-    trajectories; `walks` free walks are added; `twin` adds the frozen-time twin of moving scenes; `ids` keeps ids."""
+    trajectories; `walks` free walks are added; `twin` adds the frozen-time twin of moving scenes; `ids` keeps ids;
+    `look` gives every scene the look of some camera (white balance, tone, noise, JPEG: worlds.camera_look), which
+    costs about as much time as everything else."""
 
     width: int = 448
     height: int = 256
@@ -50,6 +55,7 @@ class Style:
     walks: int = 0
     twin: bool = True
     ids: bool = False
+    look: bool = False
 
     def __post_init__(self) -> None:
         if min(self.width, self.height) < 32 or max(self.width, self.height) > 4096:
@@ -95,11 +101,15 @@ class SceneMaker:
         self.level = lru_cache(maxsize=2)(self._level)
         self.seconds: dict[str, float] = {}
 
-    def _level(self, key: str) -> tuple[World, np.ndarray]:
+    def _level(self, key: str) -> tuple[World, World, np.ndarray]:
+        """A level as it moves, the same standing still, and the triangles of the latter."""
         for pack in self.packs:
             if key in pack.keys("world"):
                 world = pack.world(key)
-                return replace(world, assets=world.assets | {key}), triangles_of(world)
+                world = replace(world, assets=world.assets | {key})
+                posed = tuple(replace(mover.instance, transform=pose_at(mover, 0.0)) for mover in world.movers)
+                still = replace(world, instances=world.instances + posed, movers=()) if posed else world
+                return world, still, triangles_of(still)
         raise WorldsError(f"no pack holds the level {key!r}")
 
     def plans(self, job: Job) -> Iterator[tuple[int, Planned | None]]:
@@ -109,7 +119,7 @@ class SceneMaker:
             plan = None
             for attempt in range(ATTEMPTS):
                 rng = np.random.default_rng([seed, attempt, 11])
-                world, built, space, triangles = self._place(job.level, seed, attempt, rng)
+                world, built, space, triangles = self._place(job.level, dynamic, seed, attempt, rng)
                 with _Clock(self.seconds, "paths"):
                     plan = self._plan(world, built, space, triangles, dynamic, rng)
                 if plan is not None:
@@ -117,7 +127,7 @@ class SceneMaker:
             yield seed, plan
 
     def _place(
-        self, level: str, seed: int, attempt: int, rng: np.random.Generator
+        self, level: str, dynamic: bool, seed: int, attempt: int, rng: np.random.Generator
     ) -> tuple[World, BuiltRoom | None, FreeSpace, np.ndarray]:
         if not level:
             with _Clock(self.seconds, "build"):
@@ -126,7 +136,8 @@ class SceneMaker:
                 triangles = triangles_of(built.world)
                 return built.world, built, room_space(built.world, triangles), triangles
         with _Clock(self.seconds, "build"):
-            world, triangles = self.level(level)
+            moving, still, triangles = self.level(level)
+            world = moving if dynamic else still
         with _Clock(self.seconds, "space"):
             if len(world.spawns):
                 centre = world.spawns[int(rng.integers(len(world.spawns)))]
@@ -152,10 +163,9 @@ class SceneMaker:
             if dynamic:
                 K = intrinsics(style.width, style.height, lens.fov)
                 watch = Watch(first, K, style.width, style.height, (style.frames - 1) / style.fps)
-                scene = populate(world, built, space, triangles, watch, self.library, rng)
+                scene, room = populate(world, built, space, triangles, watch, self.library, rng)
                 if not scene.movers:
                     continue
-                room = with_movers(space, scene.movers, np.linspace(0.0, watch.duration, 7))
                 source = self._source(room, first, seen.median, lens, world.near_scale, rng)
             six = six_paths(room, source, seen.median, lens, world.near_scale, rng, style.frames, style.movement)
             if six is None:
@@ -253,10 +263,13 @@ def _render(maker: SceneMaker, renderer, stage, plan: Planned, seed: int, second
     keys = np.concatenate([poses[:, :3].reshape(len(poses), -1), moments[:, None]], axis=1).round(9)
     _, kept, where = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     with _Clock(seconds, "render"):
-        drawn = renderer.render(stage, poses[kept], np.repeat(K[None], len(kept), 0), moments[kept])
+        look = draw_look(np.random.default_rng([seed, 13]))
+        cameras = (poses[kept], np.repeat(K[None], len(kept), 0), moments[kept])
+        drawn = renderer.render(stage, *cameras, mean_luma=look.mean_luma)
     with _Clock(seconds, "pack"):
         where = where.reshape(paths, count)
-        rgb, depth = drawn.rgb[where], encode_depth(drawn.depth)[where]
+        rgb = (apply(drawn.rgb, look) if style.look else drawn.rgb)[where]
+        depth = encode_depth(drawn.depth)[where]
         ids = drawn.ids.astype(np.uint16)[where] if style.ids else None
         first = drawn.depth[where[0, 0]]
         running = [i for i, name in enumerate(plan.names) if not name.endswith("_frozen")]

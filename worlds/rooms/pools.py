@@ -128,27 +128,34 @@ POOLS = {
     ),
     "radiator": Pool(r"radiator", (*MISC, *BATH), (0.4, 0.4, 0.05), (2.2, 1.2, 0.3)),
     "large": Pool(
-        r"piano$|aquarium|fireplace|indoor bike|treadmill|football table|fitness|speaker|wheelchair|stroller|bicycle|suitcase|cardboard|box$|crate|trunck|punching|rocking|flipper|ladder|guitar",
+        r"piano$|aquarium|fireplace|indoor bike|treadmill|football table|fitness|speaker|wheelchair|"
+        r"stroller|bicycle|suitcase|cardboard|box$|crate|trunck|punching|rocking|flipper|ladder|"
+        r"guitar",
         (*LIVING, *MISC, *BEDROOM, "vehicles"),
         (0.2, 0.25, 0.15),
         (2.3, 2.1, 1.9),
     ),
     "small_any": Pool(
-        r"vase|plant|tulips|orchid|lily|cactus|book|newspaper|radio|clock|phone|camera|mini stereo|teddy|toy|doll|car model|chess|gift|bonsai|bamboo|fan|speaker|box$|hat|handbag|helmet|flowers|succulent",
+        r"vase|plant|tulips|orchid|lily|cactus|book|newspaper|radio|clock|phone|camera|mini stereo|"
+        r"teddy|toy|doll|car model|chess|gift|bonsai|bamboo|fan|speaker|box$|hat|handbag|helmet|"
+        r"flowers|succulent",
         (*LIVING, *MISC, *BEDROOM, *OFFICE),
         (0.05, 0.03, 0.05),
         (0.5, 0.62, 0.45),
         "ceiling|house|basket|plug|socket|tower|wall|intercom|ladder|medicine",
     ),
     "small_kitchen": Pool(
-        r"apple|bottle|bowl|bread|blender|coffee|cup|glass|plate|pottery|jar|toaster|teapot|microwave|mixer|kettle|tray|jug|utensils|knife stand|cake|chicken|board|pan$|boiler|scale|spice|towel holder|cooker$|milk|sugar|squeezer",
+        r"apple|bottle|bowl|bread|blender|coffee|cup|glass|plate|pottery|jar|toaster|teapot|"
+        r"microwave|mixer|kettle|tray|jug|utensils|knife stand|cake|chicken|board|pan$|boiler|scale|"
+        r"spice|towel holder|cooker$|milk|sugar|squeezer",
         KITCHEN,
         (0.05, 0.02, 0.05),
         (0.5, 0.62, 0.5),
         r"door|cabinet|baby high",
     ),
     "small_desk": Pool(
-        r"printer|phone|penbox|letter tray|calendar|laptop|ibook|imac|speaker|desk lamp|book|mug|camera|headphones|stapler|tablet",
+        r"printer|phone|penbox|letter tray|calendar|laptop|ibook|imac|speaker|desk lamp|book|mug|"
+        r"camera|headphones|stapler|tablet",
         (*OFFICE, *MISC, *LIGHTS, *KITCHEN),
         (0.04, 0.02, 0.04),
         (0.6, 0.62, 0.5),

@@ -104,7 +104,7 @@ def office(room: Furnisher, pools: Pools, crowd: float) -> None:
 
 def kitchen(room: Furnisher, pools: Pools, crowd: float) -> None:
     """A row of counters with upper cabinets, a fridge, a table or an island."""
-    sides = list(room.rng.permutation(list(("-x", "+x", "-z", "+z"))))
+    sides = list(room.rng.permutation(["-x", "+x", "-z", "+z"]))
     for side in sides[: 1 + int(room.rng.uniform() < 0.5)]:
         counter_row(room, pools, str(side), crowd)
     fridge = room.pick(pools["fridge"])

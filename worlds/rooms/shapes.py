@@ -1,5 +1,7 @@
 """Small meshes made of code: quads, boxes, grids with holes, folded curtains, lathes."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from worlds.scene import Material, Mesh
@@ -75,8 +77,8 @@ def sheet(
     cuts_u = sorted({0.0, size[0], *(h[0] for h in holes), *(h[1] for h in holes)})
     cuts_v = sorted({0.0, size[1], *(h[2] for h in holes), *(h[3] for h in holes)})
     corners, uvs = [], []
-    for u0, u1 in zip(cuts_u, cuts_u[1:], strict=False):
-        for v0, v1 in zip(cuts_v, cuts_v[1:], strict=False):
+    for u0, u1 in pairwise(cuts_u):
+        for v0, v1 in pairwise(cuts_v):
             u, v = 0.5 * (u0 + u1), 0.5 * (v0 + v1)
             if any(h[0] < u < h[1] and h[2] < v < h[3] for h in holes):
                 continue
