@@ -15,7 +15,7 @@ def export(
     at: float | None = None,
     min_opacity: float = 0.0,
     max_splats: int | None = None,
-    ply_layout: Literal["compact", "full"] = "compact",
+    ply_layout: Literal["standard", "full"] = "standard",
     json: AsJson = False,
 ) -> None:
     """Convert a scene; the suffix of OUT chooses the format (docs/formats.md lists them).
@@ -27,7 +27,7 @@ def export(
         at: Take one moment of a moving scene, seconds.
         min_opacity: Drop Gaussians fainter than this (0.005 cannot be seen).
         max_splats: Keep at most so many, the most opaque ones (over all times, if it moves).
-        ply_layout: For .ply: "compact", or "full" for importers that expect exactly 62 floats a Gaussian.
+        ply_layout: For .ply: "standard", or "full" for importers that expect exactly 62 floats a Gaussian.
         json: Print one JSON object instead of text.
     """
     from lyra.io import load, save
