@@ -191,14 +191,17 @@ def test_warping_by_depth_and_pose_agrees_with_the_other_view(renderer):
 
 
 def test_the_sun_casts_the_shadow_that_geometry_says_and_movers_cast_too(renderer):
-    floor = placed(square((0, 0, 0), 12.0, GREY, up=(0, 0, -1.0)))
+    def floor(side):
+        return placed(square((0, 0, 0), side, GREY, up=(0, 0, -1.0)))
+
     sun = Sun((0.6, -0.8, 0.0), (6, 6, 6))  # a point at height h shades the floor 0.75 h further along x
     c2w = look_along(np.asarray([0.0, 9.0, 0.0]), np.asarray([0.0, -1.0, 1e-6]))
     K = intrinsics(SIZE[1], SIZE[0], 60.0)
     points = c2w[:3, 3] + rays(c2w, K) * 9.0
     for scene in (
-        world([floor, placed(box((0, 0, 0), (1, 1, 1), GREY), (0, 1.5, 0))], sun=sun),
-        world([floor], (sliding_box((0, 0, 0), (0, 1.5, 0)),), sun=sun),
+        world([floor(12.0), placed(box((0, 0, 0), (1, 1, 1), GREY), (0, 1.5, 0))], sun=sun),
+        world([floor(900.0), placed(box((0, 0, 0), (1, 1, 1), GREY), (0, 1.5, 0))], sun=sun),  # needs the finer map
+        world([floor(12.0)], (sliding_box((0, 0, 0), (0, 1.5, 0)),), sun=sun),
     ):
         frames = draw(renderer, scene, c2w, K)
         x, z = points[..., 0] - 0.75 * 1.5, points[..., 2]

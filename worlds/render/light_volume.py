@@ -80,10 +80,11 @@ class LightBaker:
         self.resolve = compute_program(ctx, "resolve.comp")
         self.mark = compute_program(ctx, "mark.comp")
         self.gather = compute_program(ctx, "gather.comp", CONES=cones, CONE_TANGENT=tangent, **defines)
+        self.smooth = compute_program(ctx, "smooth.comp")
         self.reduce = compute_program(ctx, "reduce.comp")
-        self.accumulated = ctx.buffer(reserve=int(1.25 * self.detail) * RECORD_BYTES)
-        self.capacity = 4 * self.detail
-        self.items = ctx.buffer(reserve=4 * (self.capacity + 1))
+        most_cells = int(1.25 * self.detail)
+        self.accumulated = ctx.buffer(reserve=most_cells * RECORD_BYTES)
+        self.items = ctx.buffer(reserve=4 * (6 * most_cells + 1))
         self.radiance = self._volume()
 
     def bake(
@@ -99,7 +100,7 @@ class LightBaker:
             "voxel": grid.voxel,
             "volume_levels": grid.levels,
         }
-        for program in (self.inject, self.resolve, self.mark, self.gather):
+        for program in (self.inject, self.resolve, self.mark, self.gather, self.smooth):
             assign(program, **light, **address)
         radiance, irradiance = self.radiance, self.spare.pop() if self.spare else self._volume()
         self._inject(geometry, grid)
@@ -116,6 +117,9 @@ class LightBaker:
             groups = -(-count // 64)
             self.gather.run(min(groups, 32768), -(-groups // 32768), 1)
             self.ctx.memory_barrier()
+        self.radiance, irradiance = irradiance, radiance
+        irradiance.bind_to_image(0, read=False, write=True)
+        self.smooth.run(*(c // 4 for c in grid.cells))
         self._reduce(grid, irradiance, opaque=False)
         return irradiance, address
 
@@ -152,10 +156,10 @@ class LightBaker:
         self.items.write(b"\0\0\0\0")
         self.items.bind_to_storage_buffer(15)
         irradiance.bind_to_image(0, read=False, write=True)
-        assign(self.mark, lattice=LATTICE if moving else 0, capacity=self.capacity)
+        assign(self.mark, lattice=LATTICE if moving else 0)
         self.mark.run(*(c // 4 for c in grid.cells))
         self.ctx.memory_barrier()
-        return min(int(np.frombuffer(self.items.read(size=4), np.uint32)[0]), self.capacity)
+        return int(np.frombuffer(self.items.read(size=4), np.uint32)[0])
 
     def _reduce(self, grid: Grid, volume: moderngl.Texture3D, opaque: bool) -> None:
         x, y, z = grid.cells

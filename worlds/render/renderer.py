@@ -160,9 +160,7 @@ class Renderer:
             self._draw(scene, self.seen_centre, 1, c2w, K, (self.width, self.height))
         self.seen.color_attachments[0].use(8)
         self.seen_centre.color_attachments[0].use(9)
-        self._dispatch(
-            self.shade, scene, c2w, K, (self.width, self.height), slot, exposure=exposure, extras=extras
-        )
+        self._dispatch(self.shade, scene, c2w, K, (self.width, self.height), slot, exposure=exposure, extras=extras)
 
     def _place(self, scene: Stage, movers: tuple | None) -> None:
         """Moves the movers to a frame's time and draws their shadows."""
@@ -233,9 +231,7 @@ class Renderer:
             self._draw(scene, self.seen_meter, 1, c2w, scale @ K, (width, height))
             self.seen_meter.color_attachments[0].use(8)
             self.seen_meter.color_attachments[0].use(9)
-            self._dispatch(
-                self.meter, scene, c2w, scale @ K, (width, height), slot, exposure=1e-6, extras=(0, 0)
-            )
+            self._dispatch(self.meter, scene, c2w, scale @ K, (width, height), slot, exposure=1e-6, extras=(0, 0))
         self.ctx.memory_barrier()
         raw = self.metered.read(size=len(picks) * height * width * 12)
         samples = np.frombuffer(raw, np.float32).reshape(-1, 3)

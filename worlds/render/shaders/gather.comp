@@ -38,5 +38,8 @@ void main() {
         vec3 d = axis * sqrt(1.0 - radius * radius) + radius * (side * cos(turn) + other * sin(turn));
         sum += cone(vec3(cell) + 0.5 + axis, d);
     }
-    imageStore(irradiance_out, cell + ivec3(0, 0, slot * cells.z), vec4(min(sum / float(CONES), vec3(500.0)), 1.0));
+    // A start inside of something sees nothing: such cells count little when neighbours are interpolated.
+    float open = max(1.0 - volume_slab(radiance_volume, vec3(cell) + 0.5 + axis, slot, 0.0).a, 0.08);
+    vec3 light = min(sum / float(CONES), vec3(500.0));
+    imageStore(irradiance_out, cell + ivec3(0, 0, slot * cells.z), vec4(light * open, open));
 }

@@ -93,9 +93,10 @@ vec3 direct_light(vec3 p, vec3 n) {
     return sum;
 }
 
-// Ambient cube: one slab of cells for each axis direction; cells that were not baked are filled from coarser levels.
+// Ambient cube: one slab of cells for each axis direction; cells that were not baked, or lie inside
+// of something, have little weight (alpha) and are filled from coarser levels.
 vec4 volume_slab(sampler3D volume, vec3 cell, int slab, float lod) {
-    vec3 half_texel = vec3(0.5 * exp2(lod));
+    vec3 half_texel = vec3(0.5 * exp2(ceil(lod)));
     vec3 at = clamp(cell, half_texel, volume_cells - half_texel);
     at.z += float(slab) * volume_cells.z;
     return textureLod(volume, at / vec3(textureSize(volume, 0)), lod);
@@ -105,9 +106,15 @@ vec3 irradiance(vec3 p, vec3 n) {
     vec3 cell = (p + n * (0.6 * voxel) - volume_origin) / voxel, w = n * n, sum = vec3(0.0);
     for (int axis = 0; axis < 3; ++axis) {
         int slab = axis * 2 + (n[axis] < 0.0 ? 1 : 0);
-        vec4 v = vec4(0.0);
-        for (int l = 0; l < volume_levels && v.a < 0.99; ++l) v += (1.0 - v.a) * volume_slab(irradiance_volume, cell, slab, float(l));
-        sum += w[axis] * v.rgb / max(v.a, 1e-3);
+        vec3 light = vec3(0.0);
+        float known = 0.0;
+        for (int l = 0; l < volume_levels && known < 0.99; ++l) {
+            vec4 v = volume_slab(irradiance_volume, cell, slab, float(l));
+            float share = (1.0 - known) * min(15.0 * v.a, 1.0);
+            light += share * v.rgb / max(v.a, 1e-4);
+            known += share;
+        }
+        sum += w[axis] * light / max(known, 1e-3);
     }
     return sum;
 }

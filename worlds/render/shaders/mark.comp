@@ -6,7 +6,6 @@ layout(std430, binding = 14) readonly buffer Accumulated { uint accumulated[]; }
 layout(std430, binding = 15) buffer Items { uint item_count; uint items[]; };
 layout(rgba16f, binding = 0) writeonly uniform image3D irradiance;
 uniform int lattice;              // also every lattice-th cell of free space, for what moves through it
-uniform int capacity;
 void main() {
     ivec3 cell = ivec3(gl_GlobalInvocationID);
     if (any(greaterThanEqual(cell, cells))) return;
@@ -25,8 +24,7 @@ void main() {
     for (int k = 0; k < 6; ++k) {
         imageStore(irradiance, cell + ivec3(0, 0, k * cells.z), vec4(0.0));
         if ((wanted & (1u << k)) != 0u) {
-            uint slot = atomicAdd(item_count, 1u);
-            if (slot < uint(capacity)) items[slot] = uint(cell_index(cell)) * 8u + uint(k);
+            items[atomicAdd(item_count, 1u)] = uint(cell_index(cell)) * 8u + uint(k);
         }
     }
 }

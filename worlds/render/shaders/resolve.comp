@@ -20,7 +20,7 @@ void main() {
         leaving[k] = vec3(accumulated[slot + 1], accumulated[slot + 2], accumulated[slot + 3]) / FIXED / max(weights[k], 1e-6);
         if (bounce > 0) {
             vec4 light = texelFetch(irradiance_volume, cell + ivec3(0, 0, k * cells.z), 0);
-            leaving[k] += albedo * light.rgb;
+            leaving[k] += albedo * light.rgb / max(light.a, 1e-3);
         }
         float w = weights[k] * (dot(leaving[k], vec3(0.3, 0.6, 0.1)) + 1e-4);
         rest += w * leaving[k];
