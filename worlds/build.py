@@ -15,7 +15,7 @@ from worlds.licences import licence_class
 from worlds.pack import PackWriter
 from worlds.scene import Texture, World
 from worlds.simplify import simplify
-from worlds.sources import supertuxkart, sweethome3d, textures
+from worlds.sources import supertuxkart, sweethome3d, textures, zeroad
 from worlds.sources.furniture import FurnitureModel
 
 
@@ -92,10 +92,19 @@ def tracks(options: Options) -> list[PackWriter]:
     return [free, closed, karts]
 
 
+def actors(options: Options) -> list[PackWriter]:
+    """0 A.D.: people and animals that walk."""
+    writer = options.writer("actors")
+    for actor in zeroad.Library(options.package(zeroad.PACKAGE)).actors():
+        writer.add_actor(actor)
+    return [writer]
+
+
 BUILDERS: dict[str, Callable[[Options], list[PackWriter]]] = {
     "furniture": furniture,
     "textures": room_textures,
     "panoramas": skies,
+    "actors": actors,
     "tracks": tracks,
 }
 
