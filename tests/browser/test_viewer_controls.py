@@ -10,8 +10,6 @@ from scenes import cloud, moving, path
 
 from lyra.scene import Gaussians
 
-_POSE = "lyra.getCamera()"
-
 
 @pytest.fixture(scope="module")
 def still(show):
@@ -35,17 +33,22 @@ def tab(still):
 
 
 def _pose(tab) -> tuple[np.ndarray, np.ndarray]:
-    """Rotation (columns right, down, forward) and centre after everything has come to rest."""
-    before = None
-    while (now := tab.evaluate(_POSE)["c2w"]) != before:
-        before = now
-        time.sleep(0.12)
-    matrix = np.array(now)
+    """Rotation (columns right, down, forward) and centre, once all travelling is done and drawn."""
+    matrix = np.array(tab.evaluate("lyra.screenshot().then(() => lyra.getCamera())")["c2w"])
     return matrix[:3, :3], matrix[:3, 3]
 
 
-def _press(tab, key: str, seconds: float = 0.0):
-    tab.key(key, seconds)
+def _press(tab, key: str):
+    tab.key(key)
+    return _pose(tab)
+
+
+def _fly(tab, key: str):
+    """Hold a key until the camera has moved by a tenth of a unit."""
+    x, y, z = _pose(tab)[1]
+    tab.key(
+        key, f"lyra.getCamera().then(({{ c2w: [a, b, c] }}) => Math.hypot(a[3] - {x}, b[3] - {y}, c[3] - {z}) > 0.1)"
+    )
     return _pose(tab)
 
 
@@ -118,11 +121,11 @@ def test_arrow_keys_turn(tab):
 
 def test_fly_keys_move_and_drag_then_looks(tab):
     before, eye = _pose(tab)
-    after, moved = _press(tab, "w", 0.3)
+    after, moved = _fly(tab, "w")
     x, y, z = before.T @ (moved - eye)
     assert np.allclose(before, after) and z > 0.05 and abs(x) + abs(y) < 1e-6
     assert tab.evaluate("document.querySelector('#do-fly').getAttribute('aria-pressed')") == "true"
-    _, aside = _press(tab, "d", 0.3)
+    _, aside = _fly(tab, "d")
     assert (aside - moved) @ before[:, 0] > 0.05
     tab.drag((160, 90), (200, 90))
     looked, still_there = _pose(tab)
@@ -133,7 +136,7 @@ def test_fly_keys_move_and_drag_then_looks(tab):
 
 def test_reset_goes_home(tab):
     tab.drag((100, 50), (220, 130))
-    _press(tab, "w", 0.2)
+    _fly(tab, "w")
     assert not _is_camera(tab, 0)
     _press(tab, "r")
     assert _is_camera(tab, 0)

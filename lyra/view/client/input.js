@@ -87,6 +87,7 @@ class Input {
       player.takeOver();
       player.setFlying(true);
       this.held.add(key);
+      player.refresh(true);
     } else if (TURN_KEYS[event.key]) {
       player.takeOver();
       player.turn(...TURN_KEYS[event.key].map((step) => 0.06 * step));

@@ -6,7 +6,6 @@ class Player {
   constructor(canvas, scene, config) {
     this.canvas = canvas;
     this.scene = scene;
-    this.config = config;
     this.renderer = new Renderer(canvas);
     this.renderer.load(scene);
     scene.shapes = scene.colors = null;  // on the graphics card now
@@ -30,9 +29,8 @@ class Player {
     canvas.addEventListener("webglcontextlost", () => {
       showFailure("The graphics driver stopped this page; reload it to go on.");
     });
-    this.changed = true;
-    this.last = performance.now();
-    requestAnimationFrame((now) => this.tick(now));
+    new ResizeObserver(() => this.refresh(false)).observe(canvas);
+    this.refresh(true);
   }
 
   // Against gravity where the scene tells it, else the mean upward direction of the path's cameras.
@@ -42,26 +40,28 @@ class Player {
     return Math.hypot(...sum) > 0.1 * this.path.length ? unit(sum) : [0, -1, 0];
   }
 
+  // Ask for a frame; `moved` says that the Gaussians need a new order. A scene at rest asks for none.
+  refresh(moved) {
+    this.changed ||= moved;
+    this.frame ||= requestAnimationFrame((now) => this.tick(now));
+  }
+
   tick(now) {
-    const dt = Math.min((now - this.last) / 1000, 0.25);
+    const dt = this.running ? Math.min((now - this.last) / 1000, 0.25) : 0;
     this.last = now;
+    this.frame = 0;
     this.advanceClock(dt);
     this.advanceView(now, dt);
     const { clientWidth, clientHeight } = this.canvas, ratio = Math.min(devicePixelRatio || 1, 2);
-    const width = Math.max(1, Math.round(clientWidth * ratio)), height = Math.max(1, Math.round(clientHeight * ratio));
-    if (width !== this.canvas.width || height !== this.canvas.height || !this.renderer.sized) {
-      this.renderer.resize(width, height);
-      this.stale = true;
-    }
+    this.renderer.resize(Math.max(1, Math.round(clientWidth * ratio)), Math.max(1, Math.round(clientHeight * ratio)));
     if (this.changed) {
       this.changed = false;
-      this.stale = true;
       const { axes, p } = this.camera, time = this.clock ? this.clock.time : 0;
       this.sorter.ask({ forward: axes[2], eye: p, time, ticket: ++this.ticket });
     }
-    if (this.stale) this.draw(now);
-    else this.drawnAt = 0;
-    requestAnimationFrame((later) => this.tick(later));
+    this.draw(now);
+    this.running = Boolean((this.clock && this.clock.playing) || this.tween || this.input.push.some(Boolean));
+    if (this.running) this.refresh(false);
   }
 
   advanceClock(dt) {
@@ -93,14 +93,13 @@ class Player {
   receive(order) {
     this.renderer.setOrder(order);
     this.order = order;
-    this.stale = true;
+    this.refresh(false);
   }
 
   draw(now) {
-    this.stale = false;
     this.renderer.draw(this.camera, this.pixelLens());
-    // The rate of frames that follow each other; a scene at rest is not drawn again.
-    if (this.drawnAt) this.frameMs += (now - this.drawnAt - this.frameMs) * (this.frameMs ? 0.1 : 1);
+    const passed = now - this.drawnAt;
+    if (passed < 1000) this.frameMs += (passed - this.frameMs) * (this.frameMs ? 0.1 : 1);  // else it was at rest
     this.drawnAt = now;
     this.panel.update();
     if (!this.order) return;
@@ -117,7 +116,7 @@ class Player {
   settle() {
     if (this.tween) this.tween.begun = -Infinity;
     const ticket = this.ticket + 1;
-    this.changed = true;
+    this.refresh(true);
     return new Promise((resolve) => this.waiting.push({ ticket, resolve }));
   }
 
@@ -134,20 +133,20 @@ class Player {
   turn(yaw, pitch) {
     if (this.flying) this.camera.look(yaw, pitch);
     else this.camera.orbit(yaw, pitch);
-    this.changed = true;
+    this.refresh(true);
   }
 
   pan(dx, dy) {
     const lens = this.pixelLens(), ratio = this.canvas.width / this.canvas.clientWidth;
     const perPixel = this.camera.distance * ratio;
     this.camera.move([(-dx * perPixel) / lens.fx, (-dy * perPixel) / lens.fy, 0]);
-    this.changed = true;
+    this.refresh(true);
   }
 
   zoom(factor) {
     if (this.flying) this.camera.move([0, 0, -Math.log(factor) * this.extent]);
     else this.camera.zoom(factor);
-    this.changed = true;
+    this.refresh(true);
   }
 
   // Turn towards what is seen at a point of the window and orbit around it from now on.
@@ -171,6 +170,7 @@ class Player {
     const { camera } = this, begun = matchMedia("(prefers-reduced-motion: reduce)").matches ? -Infinity : performance.now();
     const from = { q: camera.q, p: camera.p, lens: camera.lens, distance: camera.distance };
     this.tween = { from, to: { q, p, lens, distance }, begun, ms };
+    this.refresh(true);
   }
 
   reset() {
@@ -208,17 +208,17 @@ class Player {
     if (!clock) return;
     if (playing && clock.time >= clock.duration) clock.time = 0;
     clock.playing = playing;
-    this.stale = true;
+    this.refresh(false);
   }
 
   setLoop(loop) {
     this.clock.loop = loop;
-    this.stale = true;
+    this.refresh(false);
   }
 
   nextSpeed() {
     this.clock.speed = SPEEDS[(SPEEDS.indexOf(this.clock.speed) + 1) % SPEEDS.length];
-    this.stale = true;
+    this.refresh(false);
   }
 
   stepFrame(step) {
@@ -230,13 +230,13 @@ class Player {
   setFlying(flying) {
     if (this.flying && !flying) this.anchored = false;
     this.flying = flying;
-    this.stale = true;
+    this.refresh(false);
   }
 
   setBackground(color) {
     this.renderer.background = [1, 3, 5].map((at) => parseInt(color.slice(at, at + 2), 16) / 255);
     this.panel.showBackground(color);
-    this.stale = true;
+    this.refresh(false);
   }
 
   async screenshot() {
