@@ -87,7 +87,7 @@ def _prepare(inputs: tuple[np.ndarray, ...], view: View) -> _Scene:
     return _Scene(splats, boxes, order, columns, lists, starts)
 
 
-def _tile_rows(scene: _Scene) -> list[range]:
+def _tile_rows(scene: _Scene) -> list[np.ndarray]:
     """The tiles in rows: one task each."""
     return [np.arange(k, k + scene.columns) for k in range(0, scene.starts.size - 1, scene.columns)]
 

@@ -13,6 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from lyra.render.rules import BLUR, FRUSTUM_MARGIN, MAX_ALPHA, MIN_ALPHA, MIN_TRANSMITTANCE, View
 from lyra.scene import rotations
 
+_PAIRS = 2**21  # Gaussians x pixels worked on at a time
+
 
 def project(
     means: Float[Tensor, "n 3"], quats: Float[Tensor, "n 4"], scales: Float[Tensor, "n 3"], view: View
@@ -48,8 +50,9 @@ def _composite(
     values: Float[Tensor, "n c"],
 ) -> Float[Tensor, "c p"]:
     """Front-to-back alpha blending of `values` at the pixels; the Gaussians come in depth order."""
-    offset = pixels[None] - xy[:, None]
-    sigma = 0.5 * torch.einsum("npi,nij,npj->np", offset, inverse, offset)
+    dx, dy = pixels[:, 0] - xy[:, None, 0], pixels[:, 1] - xy[:, None, 1]
+    a, b, c = inverse[:, None, 0, 0], inverse[:, None, 0, 1], inverse[:, None, 1, 1]
+    sigma = (0.5 * a * dx + b * dy) * dx + 0.5 * c * dy * dy
     alpha = (opacities[:, None] * torch.exp(-sigma)).clamp(max=MAX_ALPHA)
     alpha = torch.where(alpha >= MIN_ALPHA, alpha, torch.zeros_like(alpha))
     log_pass = torch.log1p(-alpha)
@@ -69,7 +72,7 @@ def rasterize(
 ) -> Float[Tensor, "5 h w"]:
     """Premultiplied r, g, b, accumulated depth and alpha of one view, in the dtype of the means.
 
-    All values must be finite. Works row by row and recomputes each row in the backward pass.
+    All values must be finite. Works on some pixels at a time and does so again in the backward pass.
     """
     view = replace(view, w2c=view.w2c.to(means), K=view.K.to(means))
     keep = _visible(means.detach(), opacities.detach(), view)
@@ -79,8 +82,10 @@ def rasterize(
     values = torch.cat([colors[keep], depth[:, None], torch.ones_like(depth)[:, None]], -1)[order]
     xy, inverse, opacities = xy[order], torch.linalg.inv(covariance[order]), opacities[keep][order]
     x = torch.arange(view.width, dtype=means.dtype, device=means.device) + 0.5
-    rows = []
-    for row in range(view.height):
-        pixels = torch.stack([x, torch.full_like(x, row + 0.5)], -1)
-        rows.append(checkpoint(_composite, pixels, xy, inverse, opacities, values, use_reentrant=False))
-    return torch.stack(rows, 1)
+    y = torch.arange(view.height, dtype=means.dtype, device=means.device) + 0.5
+    pixels = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 2)
+    parts = [
+        checkpoint(_composite, some, xy, inverse, opacities, values, use_reentrant=False)
+        for some in pixels.split(max(1, _PAIRS // max(1, len(order))))
+    ]
+    return torch.cat(parts, 1).reshape(5, view.height, view.width)

@@ -60,7 +60,7 @@ def test_cpu_matches_the_float64_reference(kind, size):
     for name, ours_g, exact_g in zip(FIELDS, our_gradients, gradients, strict=True):
         assert ours_g.isfinite().all(), name
         relative = float((ours_g.double() - exact_g).norm() / exact_g.norm())
-        assert relative < 1e-3, f"{name}: {relative}"  # worst measured: see GRADIENT note below
+        assert relative < 1e-3, f"{name}: {relative}"
 
 
 def golden(name: str) -> dict[str, Tensor]:
