@@ -10,6 +10,7 @@ from worlds.motion import pose_at, vertices_at
 from worlds.scene import Instance, Mover, World
 
 SHELL = frozenset({"wall", "floor", "ceiling", "window", "trim"})  # labels of a room's shell
+SAMPLING = 0.6  # spacing of surface samples, in voxels
 # A surface lies at most half a voxel diagonal from the centre of the voxel that holds it.
 HALF_DIAGONAL = 0.5 * np.sqrt(3.0)
 
@@ -130,17 +131,21 @@ def surface_points(triangles: np.ndarray, spacing: float) -> np.ndarray:
 
 def voxelise(triangles: np.ndarray, low: np.ndarray, high: np.ndarray, voxel: float) -> FreeSpace:
     """FreeSpace of the box [low, high] (m) at a voxel size; triangles f32 [n, 3, 3]."""
-    shape = tuple(np.maximum(np.ceil((high - low) / voxel).astype(int), 1))
-    occupied = np.zeros(shape, bool)
+    occupied = np.zeros(_shape(low, high, voxel), bool)
     touches = np.all((triangles.max(axis=1) >= low) & (triangles.min(axis=1) <= high), axis=-1)
-    _fill(occupied, surface_points(triangles[touches], 0.5 * voxel), low, voxel)
+    _fill(occupied, surface_points(triangles[touches], SAMPLING * voxel), low, voxel)
     return FreeSpace(np.asarray(low, np.float64), voxel, occupied, _distances(occupied, voxel))
 
 
+def _shape(low: np.ndarray, high: np.ndarray, voxel: float) -> tuple[int, ...]:
+    return tuple(int(n) for n in np.maximum(np.ceil((high - low) / voxel), 1))
+
+
 def _fill(occupied: np.ndarray, points: np.ndarray, low: np.ndarray, voxel: float) -> None:
-    cell = np.floor((points - np.asarray(low, np.float32)) / np.float32(voxel)).astype(np.int32)
-    cell = cell[np.all((cell >= 0) & (cell < occupied.shape), axis=-1)]
-    occupied[cell[:, 0], cell[:, 1], cell[:, 2]] = True
+    x, y, z = (np.floor((points[:, k] - low[k]) * np.float32(1.0 / voxel)).astype(np.int32) for k in range(3))
+    nx, ny, nz = occupied.shape
+    inside = (x >= 0) & (y >= 0) & (z >= 0) & (x < nx) & (y < ny) & (z < nz)
+    occupied.reshape(-1)[((x * ny + y) * nz + z)[inside]] = True
 
 
 def _distances(occupied: np.ndarray, voxel: float) -> np.ndarray:
@@ -151,15 +156,17 @@ def _distances(occupied: np.ndarray, voxel: float) -> np.ndarray:
 
 def room_space(world: World, triangles: np.ndarray) -> FreeSpace:
     """FreeSpace of a furnished room or flat with triangles f32 [n, 3, 3]: one grid around everything."""
+    voxel = 0.035 * world.near_scale
     low, high = triangles.min(axis=(0, 1)) - 0.1, triangles.max(axis=(0, 1)) + 0.1
-    space = voxelise(triangles, low.astype(np.float64), high.astype(np.float64), 0.035 * world.near_scale)
     owners = np.repeat(
         [instance.label not in SHELL for instance in world.instances],
         [len(instance.mesh.triangles) for instance in world.instances],
     )
-    content = np.zeros(space.occupied.shape, bool)
-    _fill(content, surface_points(triangles[owners], space.voxel), space.origin, space.voxel)
-    return replace(space, content=content)
+    content, shell = (np.zeros(_shape(low, high, voxel), bool) for _ in range(2))
+    _fill(content, surface_points(triangles[owners], SAMPLING * voxel), low, voxel)
+    _fill(shell, surface_points(triangles[~owners], SAMPLING * voxel), low, voxel)
+    occupied = content | shell
+    return FreeSpace(low.astype(np.float64), voxel, occupied, _distances(occupied, voxel), content=content)
 
 
 def level_space(world: World, triangles: np.ndarray, centre: np.ndarray) -> FreeSpace:
@@ -177,6 +184,6 @@ def with_movers(space: FreeSpace, movers: tuple[Mover, ...], times: np.ndarray) 
     for mover in movers:
         for time in times:
             matrix = pose_at(mover, time)
-            points = surface_points(vertices_at(mover, time)[mover.instance.mesh.triangles], 0.8 * space.voxel)
+            points = surface_points(vertices_at(mover, time)[mover.instance.mesh.triangles], space.voxel)
             _fill(occupied, points @ matrix[:3, :3].T + matrix[:3, 3], space.origin, space.voxel)
     return replace(space, occupied=occupied, distance=_distances(occupied, space.voxel))
