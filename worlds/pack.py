@@ -237,7 +237,8 @@ class PackWriter:
     def add_world(self, key: str, world: World, credit: Credit, step: float, sky: str | None = None) -> None:
         """Add a level under `key`, positions kept to step / 2 m in object space.
 
-        A sky with a panorama is stored as the panorama entry `sky`, which must have been added before.
+        A sky with a panorama is stored as the panorama entry `sky`, which must have been added before; its ambient
+        light is then that of the panorama.
         """
         meshes = {id(i.mesh): i.mesh for i in (*world.instances, *(m.instance for m in world.movers))}
         self._add_textures(meshes.values(), credit)
