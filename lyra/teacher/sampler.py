@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import torch
@@ -70,7 +71,7 @@ def euler(
     """
     sigmas = schedule.sigmas().tolist()
     x = noise.float() * (schedule.sigma_max**2 + 1) ** 0.5
-    for index, (sigma, following) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
+    for index, (sigma, following) in enumerate(pairwise(sigmas)):
         x = denoiser.prepare(x, sigma)
         clean = denoiser(x, sigma)
         result = x + (x - clean) / sigma * (following - sigma)

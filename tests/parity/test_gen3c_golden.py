@@ -32,7 +32,7 @@ def network_of(recorded: Case, weights: dict) -> tuple[torch.nn.Module, CosmosCo
 
 
 def network_for(recorded: Case, key: str) -> tuple[torch.nn.Module, CosmosConfig]:
-    """The network of a sampler or pipeline case: its weight file, and the sizes of the transformer case that uses it."""
+    """The network of a sampler or pipeline case, with the sizes of the transformer case that has the same file."""
     file = recorded.spec["files"][key]["file"]
     for parameter in cases("gen3c_transformer"):
         sizes = case(parameter.values[0])
