@@ -13,7 +13,7 @@ from worlds.sources.obj import linear
 
 _SOLID = (
     (r"snow.?rock|rock.?snow", "snowrock.jpg"),
-    (r"snow|ice", "racetrack_wall.jpg"),
+    (r"snow|_ice", "racetrack_wall.jpg"),
     (r"aztek|castle|stonewall|wallrock|oldbrick|church", "castelwall.jpg"),
     (r"brickroad|cobble", "Paving_stones_2.jpg"),
     (r"brick", "beige_bricks.jpg"),
@@ -26,7 +26,7 @@ _SOLID = (
     (r"concrete|greywall|runway|plate|base1", "concrete_plain.png"),
     (r"stucco|plaster|paper|cardboard|carpet|fabric", "bumpy_surface.png"),
     (r"bark|tree", "TiZeta_barkM.png"),
-    (r"wood|log|pallet|rope|thatch|hay|bamboo", "wood_planks1.jpg"),
+    (r"wood|log_|pallet|rope|thatch|hay|bamboo", "wood_planks1.jpg"),
     (r"metal|iron|corrug|panel", "city_metal.png"),
     (r"road|gravel|asphalt|track", "gfx_detailmap_a.png"),
     (r"earth|dirt|mud|mine", "dirt.jpg"),
