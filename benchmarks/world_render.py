@@ -4,10 +4,7 @@ python benchmarks/world_render.py --packs packs/furniture.pack --scenes 8 --proc
 """
 
 import argparse
-import datetime
-import json
 import multiprocessing
-import platform
 import time
 from pathlib import Path
 
@@ -75,12 +72,15 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     for name, value in {"width": 448, "height": 256, "supersample": 2}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--record", action="store_true", help="append to benchmarks/results/world_render.jsonl")
     options = parser.parse_args()
     if options.processes == 1:
         results = [run(options, 0)]
     else:
         with multiprocessing.get_context("spawn").Pool(options.processes) as pool:
             results = pool.starmap(run, [(options, worker) for worker in range(options.processes)])
+    from benchmarks.record import measurement, report  # here: workers need no torch
+
     frames = sum(r["frames"] for r in results)
     total = {stage: sum(r[stage] for r in results) for stage in ("context", "build", "upload", "render")}
     wall = max(r["end"] for r in results) - min(r["start"] for r in results)
@@ -95,14 +95,10 @@ def main() -> None:
         "uploading and lighting a room": (1e3 * total["upload"] / options.scenes, "ms"),
         "context and shaders": (1e3 * total["context"] / options.processes, "ms"),
     }
-    config = {k: v for k, v in vars(options).items() if k != "packs"} | {"packs": [p.name for p in options.packs]}
-    about = {
-        "config": config,
-        "machine": f"{results[0]['card']}, {platform.machine()}, {multiprocessing.cpu_count()} cores",
-        "date": datetime.date.today().isoformat(),
-    }
-    for what, (value, unit) in figures.items():
-        print(json.dumps({"what": f"world renderer: {what}", "value": round(value, 2), "unit": unit} | about))
+    config = {k: v for k, v in vars(options).items() if k not in ("packs", "record")}
+    config |= {"packs": [p.name for p in options.packs], "opengl": results[0]["card"]}
+    rows = [measurement(f"world renderer: {what}", value, unit, config) for what, (value, unit) in figures.items()]
+    report("world_render", rows, record=options.record)
 
 
 if __name__ == "__main__":

@@ -88,11 +88,19 @@ class LightBaker:
         self.radiance = self._volume()
 
     def bake(
-        self, geometry: Geometry, light: dict[str, object], moving: bool, sky_height: int
+        self,
+        geometry: Geometry,
+        box: tuple[np.ndarray, np.ndarray],
+        light: dict[str, object],
+        moving: bool,
+        sky_height: int,
     ) -> tuple[moderngl.Texture3D, dict[str, object]]:
-        """The irradiance volume and the uniforms that address it. The scene's buffers and shadow maps must be bound;
-        `light` holds their uniforms. `moving` also bakes a coarse lattice of free space."""
-        grid = Grid.around(geometry.low, geometry.high, self.detail, self.most, self.levels)
+        """The irradiance volume of `box` (low, high) and the uniforms that address it.
+
+        The scene's buffers and shadow maps must be bound; `light` holds their uniforms; `sky_height` is the
+        panorama's in px. `moving` also bakes a coarse lattice of free space, for what moves through it.
+        """
+        grid = Grid.around(*box, self.detail, self.most, self.levels)
         address = {
             "volume_origin": grid.origin,
             "volume_cells": tuple(float(c) for c in grid.cells),

@@ -15,7 +15,8 @@ from worlds.render.textures import TextureStore
 from worlds.scene import World
 
 SUN_SIZE = 2048
-NEAR_SUN_REACH = 25.0  # m around the cameras that the finer sun map covers
+NEAR_SUN_REACH = 40.0  # m around the cameras that the finer sun map covers
+BAKED_REACH = 60.0  # m around the spawns that get indirect light; beyond it is open sky
 NOWHERE = np.diag([0.0, 0.0, 0.0, 1.0])  # maps everything onto a corner, outside of every lookup
 NOWHERE[:3, 3] = -1.0
 
@@ -108,10 +109,17 @@ class Stage:
         self.draw_lamp_shadows(self.lamp_target, movers=False)
         self._bind_inputs()
         moving = self.movers is not None
-        self.volume, address = baker.bake(self.geometry, self.uniforms, moving, self.sky.height)
         self.baker = baker
+        self.volume, address = baker.bake(self.geometry, self._baked_box(), self.uniforms, moving, self.sky.height)
         del self.geometry
         self.uniforms |= address
+
+    def _baked_box(self) -> tuple[np.ndarray, np.ndarray]:
+        """The box whose indirect light is baked: the scene, but of a wide level only what is around the spawns."""
+        if not len(self.world.spawns):
+            return self.low, self.high
+        near = self.world.spawns.min(axis=0) - BAKED_REACH, self.world.spawns.max(axis=0) + BAKED_REACH
+        return np.maximum(self.low, near[0]), np.minimum(self.high, near[1])
 
     def _depth_map(self, size: int) -> tuple[moderngl.Texture, moderngl.Framebuffer]:
         texture, target = depth_map(self.ctx, (size, size))

@@ -104,6 +104,7 @@ vec4 volume_slab(sampler3D volume, vec3 cell, int slab, float lod) {
 
 vec3 irradiance(vec3 p, vec3 n) {
     vec3 cell = (p + n * (0.6 * voxel) - volume_origin) / voxel, w = n * n, sum = vec3(0.0);
+    if (any(lessThan(cell, vec3(-1.0))) || any(greaterThan(cell, volume_cells + 1.0))) return sky_light * sky(n, 20.0);
     for (int axis = 0; axis < 3; ++axis) {
         int slab = axis * 2 + (n[axis] < 0.0 ? 1 : 0);
         vec3 light = vec3(0.0);
