@@ -29,7 +29,7 @@ def read_realestate10k(path: Path, like: Cameras | None) -> list[Shot]:
     table = (
         np.stack([floats(path, f"frame {i}", row, (19,)) for i, row in enumerate(rows)]) if rows else np.zeros((0, 19))
     )
-    require(np.isfinite(table).all(), f"{path}: the table holds NaN or infinity")
+    require(bool(np.isfinite(table).all()), f"{path}: the table holds NaN or infinity")
     require(bool((table[:, 1:3] > 0).all()), f"{path}: focal lengths must be positive shares of the image size")
     if like is None and len(table):
         width = max(1, min(1_000_000, round(_LINES * float(table[0, 2] / table[0, 1]))))
@@ -47,7 +47,7 @@ def read_realestate10k(path: Path, like: Cameras | None) -> list[Shot]:
 
 def write_realestate10k(shots: Sequence[Shot], path: Path) -> None:
     """Write a RealEstate10K file; the line for the video's address only says who wrote it."""
-    require(all(shot.K[0, 1] == 0 for shot in shots), f"{path}: RealEstate10K cannot hold a lens with skew")
+    require(not any(shot.K[0, 1] for shot in shots), f"{path}: RealEstate10K cannot hold a lens with skew")
     lines = ["lyra"]
     for i, shot in enumerate(shots):
         K, w, h = shot.K, shot.width, shot.height
@@ -68,7 +68,7 @@ def read_tum(path: Path, like: Cameras | None) -> list[Shot]:
     first = 0.0
     for i, words in enumerate(row for row in rows if row):
         row = floats(path, f"line {i}", words, (8,))
-        require(np.isfinite(row).all(), f"{path}: line {i} holds NaN or infinity")
+        require(bool(np.isfinite(row).all()), f"{path}: line {i} holds NaN or infinity")
         first = row[0] if i == 0 else first
         rotation = quat_to_rotation(path, str(i), row[[7, 4, 5, 6]])
         shots.append(Shot(words[0], rigid(rotation, row[1:4]), K, like.width, like.height, row[0] - first))

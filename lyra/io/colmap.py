@@ -173,7 +173,7 @@ def write(shots: Sequence[Shot], folder: Path, *, binary: bool = False) -> None:
 
     An existing model there is replaced whole; any other folder with content is refused. Times are not stored.
     """
-    require(all(shot.K[0, 1] == 0 for shot in shots), f"{folder}: COLMAP cannot hold a lens with skew")
+    require(not any(shot.K[0, 1] for shot in shots), f"{folder}: COLMAP cannot hold a lens with skew")
     lenses: dict[tuple, int] = {}
     for shot in shots:
         lenses.setdefault(_key(shot), len(lenses) + 1)

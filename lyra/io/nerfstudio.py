@@ -30,7 +30,7 @@ def parse(path: Path, document: dict) -> list[Shot]:
         rows = np.asarray(document["applied_transform"], dtype=object)
         shape = (4, 4) if rows.shape[:1] == (4,) else (3, 4)
         undo[:3] = floats(path, "applied_transform", document["applied_transform"], shape)[:3]
-        scale = abs(np.linalg.det(undo[:3, :3])) ** (1 / 3) if np.isfinite(undo).all() else 0.0
+        scale = float(abs(np.linalg.det(undo[:3, :3])) ** (1 / 3)) if np.isfinite(undo).all() else 0.0
         require(scale > 1e-9, f"{path}: applied_transform cannot be inverted")
         undo = np.linalg.inv(undo)
     shots = [_shot(path, i, frame, document, undo) for i, frame in enumerate(frames)]
@@ -76,7 +76,7 @@ def _lens(path: Path, name: str, values: dict, width: int, height: int) -> np.nd
 
 def write(shots: Sequence[Shot], path: Path) -> None:
     """Write with shared values where all frames agree, else per frame. The world is left as it is."""
-    require(all(shot.K[0, 1] == 0 for shot in shots), f"{path}: transforms.json cannot hold a lens with skew")
+    require(not any(shot.K[0, 1] for shot in shots), f"{path}: transforms.json cannot hold a lens with skew")
     lenses = [_intrinsics(shot) for shot in shots]
     same = all(lens == lenses[0] for lens in lenses)
     frames = []
@@ -89,7 +89,7 @@ def write(shots: Sequence[Shot], path: Path) -> None:
         temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-def _intrinsics(shot: Shot) -> dict[str, float]:
+def _intrinsics(shot: Shot) -> dict[str, float | int]:
     K = shot.K
     return {
         "w": shot.width, "h": shot.height, "fl_x": K[0, 0], "fl_y": K[1, 1], "cx": K[0, 2], "cy": K[1, 2],

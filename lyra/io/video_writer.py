@@ -14,6 +14,7 @@ from types import TracebackType
 import av
 import numpy as np
 import torch
+from av.filter import Graph
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from jaxtyping import Float, UInt8
 from PIL import Image
@@ -112,29 +113,45 @@ class _Stream:
     def __init__(self, path: Path, suffix: str, fps: float, quality: int) -> None:
         options = {"movflags": "+faststart"} if suffix in (".mp4", ".mov") else {}
         self._container = av.open(str(path), "w", options=options)
-        rate = Fraction(fps).limit_denominator(100_000)
-        self._stream = self._container.add_stream(_FFMPEG[suffix], rate=rate)
+        self._rate = Fraction(fps).limit_denominator(100_000)
+        self._stream = self._container.add_stream(_FFMPEG[suffix], rate=self._rate)
         self._stream.options = {"crf": str(quality)} | (
             {"preset": "medium"} if suffix != ".webm" else {"b": "0", "cpu-used": "4", "row-mt": "1"}
         )
-        self._started = False
+        # Where decoders take a chroma sample to be if the file does not say: H.264 left, VP9 in the centre. A wrong
+        # place costs 13 dB at edges of colour.
+        self._siting = "center" if suffix == ".webm" else "left"
+        self._graph: Graph | None = None
+        self._count = 0
 
     def add(self, frame: np.ndarray) -> None:
         height, width = frame.shape[:2]
         if height % 2 or width % 2:
             frame = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        if not self._started:
-            context = self._stream.codec_context
-            context.height, context.width = frame.shape[:2]
-            context.pix_fmt = "yuv420p"
-            context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
-            context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-            self._started = True
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24").reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709,
-            src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG,
-        )  # fmt: skip
-        self._container.mux(self._stream.encode(picture))
+        if self._graph is None:
+            self._start(*frame.shape[:2])
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        picture.pts, picture.time_base = self._count, 1 / self._rate
+        self._count += 1
+        self._graph.push(picture)
+        self._container.mux(self._stream.encode(self._graph.pull()))
+
+    def _start(self, height: int, width: int) -> None:
+        context = self._stream.codec_context
+        context.height, context.width, context.pix_fmt = height, width, "yuv420p"
+        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
+        self._graph = Graph()
+        self._graph.link_nodes(
+            self._graph.add_buffer(width=width, height=height, format="rgb24", time_base=1 / self._rate),
+            self._graph.add(
+                "scale",
+                f"out_color_matrix=bt709:out_range=limited:out_chroma_loc={self._siting}:"
+                "flags=bicubic+accurate_rnd+full_chroma_inp",
+            ),
+            self._graph.add("format", "yuv420p"),
+            self._graph.add("buffersink"),
+        ).configure()
 
     def close(self) -> None:
         self._container.mux(self._stream.encode(None))
