@@ -68,6 +68,7 @@ def _click(tab, selector: str) -> None:
     x, y = tab.evaluate(
         f"(r => [r.x + r.width / 2, r.y + r.height / 2])(document.querySelector('{selector}').getBoundingClientRect())"
     )
+    tab.mouse("mouseMoved", x, y)  # brings back controls that have faded away
     tab.click(x, y)
 
 
@@ -206,7 +207,8 @@ def test_statistics_help_and_fullscreen(tab):
     tab.key("h")
     assert tab.evaluate("document.querySelector('#help').open")
     words = tab.evaluate("document.querySelector('#help').innerText")
-    assert all(word in words for word in ("Drag", "Wheel", "Two fingers", "reset the view", "play, pause"))
+    assert all(word in words for word in ("Drag", "Wheel", "Two fingers", "reset the view", "cameras of the path"))
+    assert "play, pause" not in words, "this scene stands still"
     tab.key("h")
     assert not tab.evaluate("document.querySelector('#help').open")
     tab.key("f")
@@ -224,6 +226,15 @@ def test_picture_key_downloads_the_png(browser, tab, tmp_path):
     while not file.exists() and time.monotonic() < until:
         time.sleep(0.05)
     assert np.array_equal(np.asarray(Image.open(file).convert("RGB")), tab.picture())
+
+
+def test_controls_fade_and_come_back_without_being_pressed(motion):
+    motion.wait("document.body.classList.contains('idle')")
+    x, y = motion.evaluate("(r => [r.x + 9, r.y + 9])(document.querySelector('#loop').getBoundingClientRect())")
+    pressed = motion.evaluate("document.querySelector('#loop').ariaPressed")
+    motion.click(x, y)
+    assert not motion.evaluate("document.body.classList.contains('idle')")
+    assert motion.evaluate("document.querySelector('#loop').ariaPressed") == pressed
 
 
 def test_every_control_has_a_name_and_the_keyboard_reaches_it(motion):

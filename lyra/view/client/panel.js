@@ -21,10 +21,9 @@ const GESTURES = [
   ["Drag", "turn"], ["Right drag, Shift drag", "move"], ["Wheel", "nearer, farther"], ["Double-click", "set the centre"],
   ["Two fingers", "move, zoom"], ["Double tap", "set the centre"],
 ];
-const MORE_KEYS = [
-  ["W A S D", "fly"], ["Q E", "down, up"], ["Arrows", "turn"], ["+ \u2212", "nearer, farther"], ["[ ]", "cameras of the path"],
-  ["Space", "play, pause"], [", .", "one frame back, on"],
-];
+const MOVE_KEYS = [["W A S D", "fly"], ["Q E", "down, up"], ["Arrows", "turn"], ["+ \u2212", "nearer, farther"]];
+const PATH_KEYS = [["[ ]", "cameras of the path"]];
+const TIME_KEYS = [["Space", "play, pause"], [", .", "one frame back, on"]];
 
 function setIcon(button, name) {
   button.innerHTML = `<svg viewBox="0 0 24 24" aria-hidden="true"><path d="${ICONS[name]}"/></svg>`;
@@ -83,7 +82,9 @@ class Panel {
     }
     $("do-full").hidden = !document.fullscreenEnabled;
     fillList($("gestures"), GESTURES);
-    fillList($("keys"), [...this.commands.map(([, label, key]) => [key, label.toLowerCase()]), ...MORE_KEYS]);
+    const commandKeys = this.commands.map(([, label, key]) => [key, label.toLowerCase()]);
+    const more = [...(player.path.length > 1 ? PATH_KEYS : []), ...(player.clock ? TIME_KEYS : [])];
+    fillList($("keys"), [...commandKeys, ...MOVE_KEYS, ...more]);
     this.bindTime(player);
     this.bindPath(player);
     this.swatches = [...$("swatches").querySelectorAll("button")];
