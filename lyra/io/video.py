@@ -134,7 +134,7 @@ def _decode(path: Path, max_pixels: int | None, notes: list[str]) -> Iterator[tu
     """Frames by FFmpeg. Damage after the first frame ends the video with a note."""
     count = 0
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             require(
                 len(container.streams.video) > 0,
                 f"{path}: holds no picture ({'sound only' if container.streams.audio else 'no video stream'})",
