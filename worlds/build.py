@@ -15,7 +15,7 @@ from worlds.licences import licence_class
 from worlds.pack import PackWriter
 from worlds.scene import Texture, World
 from worlds.simplify import simplify
-from worlds.sources import supertuxkart, sweethome3d, textures, zeroad
+from worlds.sources import supertuxkart, sweethome3d, textures, ufoai, zeroad
 from worlds.sources.furniture import FurnitureModel
 
 
@@ -100,12 +100,25 @@ def actors(options: Options) -> list[PackWriter]:
     return [writer]
 
 
+def maps(options: Options) -> list[PackWriter]:
+    """UFO:AI maps, for evaluation."""
+    names = ("ufoai-maps", "ufoai-textures", "ufoai-data")
+    library = ufoai.Library(*(options.package(name) for name in names))
+    writer = options.writer("maps_eval")
+    for world, credit in ufoai.worlds(library):
+        for texture in surface_textures(world):
+            writer.add_texture(texture, library.credit(library.texture_files[texture.key]), "surface")
+        writer.add_world(world.name, world, credit, 1 / 256)
+    return [writer]
+
+
 BUILDERS: dict[str, Callable[[Options], list[PackWriter]]] = {
     "furniture": furniture,
     "textures": room_textures,
     "panoramas": skies,
     "actors": actors,
     "tracks": tracks,
+    "maps": maps,
 }
 
 

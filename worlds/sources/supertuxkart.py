@@ -48,6 +48,7 @@ class Library:
         self.root = package.path(STK_DATA.rstrip("/"))
         self._copyright = debian_copyright(package)
         self._images = {path.name: path for path in sorted((self.root / "textures").iterdir())}
+        self._material_shaders = lru_cache(maxsize=None)(self._read_shaders)
         self._shaders = self._material_shaders(self.root / "textures")
         self.texture_files: dict[str, Path] = {}
         self.mesh = lru_cache(maxsize=None)(self._mesh)
@@ -66,7 +67,7 @@ class Library:
         """The credit of one file of the game data."""
         return file_credit(self.package, self._copyright, "data/" + path.relative_to(self.root).as_posix())
 
-    def _material_shaders(self, folder: Path) -> dict[str, str]:
+    def _read_shaders(self, folder: Path) -> dict[str, str]:
         path = folder / "materials.xml"
         if not path.exists():
             return {}
