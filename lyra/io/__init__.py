@@ -52,6 +52,10 @@ def save(scene: Gaussians | DynamicGaussians, path: str | os.PathLike, **options
         not moving or module.__name__.rsplit(".", 1)[-1] in _MOVING,
         f"{path}: {path.suffix} holds no scenes that move; save to .lyra4d, .usdc or a folder, or one moment by at(t)",
     )
+    still_folder = not moving and module.__name__ == "lyra.io.sequence"
+    require(
+        not still_folder, f"{path}: has no suffix, so it is a folder of frames, but the scene stands still; add .ply"
+    )
     _call(module.save, path, scene, path, **options)
 
 

@@ -139,8 +139,9 @@ def _pack_chunk(columns: dict[str, np.ndarray], lifetime) -> tuple[dict, bytes]:
     velocity = columns.pop("velocity", None)
     origin = means.min(0)
     sigma = np.exp((np.quantile(columns["scale"], 0.01) - 32768) / 128)
-    # a hundredth of the thinnest Gaussians is finer than can be seen; coarser only where 24 bits do not reach
-    step = max(float((means.max(0) - origin).max()) / (2**24 - 1), 0.01 * float(sigma), 1e-30)
+    # finer than can be seen, but Gaussians at almost the same depth should keep their order; coarser only where 24
+    # bits do not reach
+    step = max(float((means.max(0) - origin).max()) / (2**24 - 1), 0.002 * float(sigma), 1e-30)
     planes = [_planes(np.rint((means - origin) / step).astype(np.uint32), 3)]
     planes += [_planes(column, column.dtype.itemsize) for column in columns.values()]
     moves = velocity is not None and bool(velocity.any())

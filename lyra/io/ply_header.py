@@ -1,6 +1,7 @@
 """The PLY container: its header, and numbers out of its body whatever the byte order and the surrounding elements."""
 
 import os
+import re
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -49,17 +50,16 @@ class Header:
 
 def read_header(file: BinaryIO, path: str | os.PathLike) -> Header:
     """Parse the header and leave `file` at the body; InputError if it is no PLY header."""
-    require(file.readline(16).strip() == b"ply", f"{path}: is not a PLY file (it does not begin with the line 'ply')")
-    order, elements, read = None, [], 0
-    while True:
-        line = file.readline(4096)
-        read += len(line)
-        require(line.endswith(b"\n") and read <= _MAX_HEADER, f"{path}: its PLY header is cut short or damaged")
-        words = line.decode("latin-1").split()
+    start = file.read(_MAX_HEADER)
+    require(re.match(rb"ply\s*\n", start) is not None, f"{path}: is not a PLY file (it has no first line 'ply')")
+    end = re.search(rb"\nend_header[ \t\r]*\n", start)
+    require(end is not None, f"{path}: its PLY header is cut short or damaged (no line 'end_header')")
+    file.seek(end.end())
+    order, elements = None, []
+    for line in start[: end.start()].decode("latin-1").splitlines()[1:]:
+        words = line.split()
         if not words or words[0] in ("comment", "obj_info"):
             continue
-        if words[0] == "end_header":
-            break
         try:
             if words[0] == "format":
                 order = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}[words[1]]

@@ -30,7 +30,6 @@ def save(
     An existing folder is replaced only if it is empty or such a sequence. Frames without Gaussians become PLY files
     with 0 vertices. Raises InputError if no frame holds any.
     """
-    require(isinstance(scene, DynamicGaussians), f"{path}: a folder holds a moving scene; save a still one as .ply")
     times = scene.frame_times().tolist()
     frames = [{"file": f"{i:04d}.ply", "time": time} for i, time in enumerate(times)]
     with replacing_folder(path, MARKER) as folder:

@@ -34,8 +34,8 @@ def save(
     """Write `scene`; provenance is lost.
 
     `version` 3 is what every reader knows; 4 needs the extra `zstd`. `sh_bits` (each 1 to 8) are kept of degree 1 and
-    of degrees 2 and 3: Niantic's defaults, small; (8, 8) is the most faithful. The position step is 2^-12 units as
-    in other writers, finer for finer scenes, coarser where the scene reaches beyond +-2048 units. Raises InputError
+    of degrees 2 and 3: (8, 8) is the most faithful, Niantic's (5, 4) smaller. The position step is 2^-16 units, finer
+    for finer scenes, coarser where the scene reaches beyond +-128 units. Raises InputError
     for scenes that are empty, not finite or reach beyond +-8.3 million units.
     """
     require(version in (3, 4), f"{path}: SPZ can be written as version 3 or 4, got {version!r}")
@@ -64,7 +64,10 @@ def _turned(scene: Gaussians, axes: str, path: str | os.PathLike) -> Gaussians:
 
 
 def _fraction_bits(scene: Gaussians, path: str | os.PathLike) -> int:
-    """12, more where a twentieth of the median scale asks for it, fewer where 24 bits would not reach."""
+    """16, more where a twentieth of the median scale asks for it, fewer where 24 bits would not reach.
+
+    Other writers take 12; steps of 0.24 mm swap Gaussians at almost the same depth, which can be seen (41 dB).
+    """
     reach = max(float(scene.means.abs().max()), 1e-30)
     require(reach <= _LIMIT, f"{path}: positions reach {reach:.3g} units, but SPZ holds only +-{_LIMIT}; scale it down")
     wanted = int(np.ceil(-np.log2(max(0.05 * float(scene.scales.median()), 1e-9))))
@@ -74,7 +77,7 @@ def _fraction_bits(scene: Gaussians, path: str | os.PathLike) -> int:
             "%s: positions reach %.4g units, so SPZ stores them in steps of %.3g units; .ply or .lyra4d are exact",
             path, reach, 2.0**-possible,
         )  # fmt: skip
-    return max(0, min(max(12, wanted), possible, 24))
+    return max(0, min(max(16, wanted), possible, 24))
 
 
 def _encode(scene: Gaussians, path: str | os.PathLike, sh_bits: tuple[int, int]) -> tuple[list[np.ndarray], int]:
