@@ -13,8 +13,11 @@ from worlds import __main__ as program
 from worlds.errors import WorldsError
 from worlds.fetch import Source, package, unpack
 from worlds.licences import licence_class, parse_copyright, trainable
+from worlds.scene import Material
 from worlds.simplify import simplify
+from worlds.sources.bsp import read_bsp
 from worlds.sources.geometry import clip_ears, crease_normals, face_normals, indexed_mesh, triangulate, unique_rows
+from worlds.sources.md2 import read_md2
 from worlds.sources.pmd import posed, read_pmd, read_psa
 from worlds.sources.spm import read_spm
 from worlds.sources.stk_scene import items, matrix, read_xml, words
@@ -145,8 +148,6 @@ def test_simplification_keeps_shape_and_materials():
     faces = np.concatenate([np.stack([k, k + 60, k + 1], 1), np.stack([k + 1, k + 60, k + 61], 1)])
     half = (grid[faces][:, :, 0].mean(axis=1) > 0.5).astype(int)
     uvs = grid[faces][..., (0, 2)]
-    from worlds.scene import Material
-
     mesh = indexed_mesh(grid[faces], crease_normals(grid, faces), uvs, half, (Material(), Material((1.0, 0.0, 0.0))))
     slim = simplify(mesh, 400)
     assert len(slim.triangles) <= 520
@@ -270,6 +271,55 @@ def test_the_speed_of_a_walk_is_that_of_the_ground():
         feet.append(np.stack([0 * ahead, height, ahead], axis=1))
     hip = np.tile((0.0, 1.0, 0.0), (20, 1))
     assert ground_speed(np.stack([*feet, hip], axis=1), 1.0) == pytest.approx(1.6, rel=0.05)
+
+
+def bsp() -> bytes:
+    """One room face (a square of 60 units on the ground) and one hidden face."""
+    entities = b'{\n"classname" "worldspawn"\n}\n{\n"classname" "info_human_start"\n"origin" "30 30 24"\n}\n'
+    lumps = [b""] * 18
+    lumps[0] = entities
+    lumps[2] = np.array([(0, 0, 0), (60, 0, 0), (60, 60, 0), (0, 60, 0)], "<f4").tobytes()
+    lumps[11] = np.array([(0, 1), (1, 2), (3, 2), (3, 0)], "<u2").tobytes()
+    lumps[12] = np.array([0, 1, -2, 3], "<i4").tobytes()
+    for name, flags in ((b"tex_nature/grass", 0), (b"tex_common/clip", 0), (b"tex_nature/sky", 4)):
+        axes = np.array([(1, 0, 0, 8), (0, -1, 0, 0)], "<f4").tobytes()
+        lumps[5] += axes + struct.pack("<II32s", flags, 0, name)
+    for info in (0, 1, 2):
+        lumps[6] += struct.pack("<HHiHHii", 0, 0, 0, 4, info, -1, -1)
+    table, at = b"", 152
+    for lump in lumps:
+        table += struct.pack("<ii", at, len(lump))
+        at += len(lump)
+    return b"IBSP" + struct.pack("<i", 78) + table + b"".join(lumps)
+
+
+def test_a_map_is_its_visible_faces_in_metres():
+    faces, entities = read_bsp(bsp(), "a.bsp")
+    np.testing.assert_allclose(faces.corners, [(0, 0, 0), (2, 0, 0), (2, 0, -2), (0, 0, -2)], atol=1e-12)
+    np.testing.assert_allclose(faces.texels, [(8, 0), (68, 0), (68, -60), (8, -60)])
+    assert faces.textures == ["tex_nature/grass"] and entities[1]["origin"] == "30 30 24"
+    for broken in (b"IBSP" + struct.pack("<i", 38) + bsp()[8:], bsp()[:-10]):
+        with pytest.raises(WorldsError, match=r"a\.bsp"):
+            read_bsp(broken, "a.bsp")
+
+
+def md2() -> bytes:
+    skin, uvs = b".wood".ljust(64, b"\0"), struct.pack("<6h", 0, 0, 32, 0, 0, 64)
+    face = struct.pack("<6H", 0, 1, 2, 0, 1, 2)
+    frame = struct.pack("<6f16s", 0.5, 1, 2, 10, 0, 0, b"f") + bytes([0, 0, 0, 0, 2, 0, 0, 0, 0, 1, 1, 0])
+    at = [68, 132, 144, 156, 156 + len(frame)]
+    head = struct.pack("<4s16i", b"IDP2", 8, 32, 64, len(frame), 1, 3, 3, 1, 0, 1, *at[:4], at[4], at[4])
+    return head + skin + uvs + face + frame
+
+
+def test_a_prop_is_its_first_frame():
+    positions, uvs, skin = read_md2(md2(), "a.md2")
+    np.testing.assert_allclose(positions, [[(10, 0, 0), (11, 0, 0), (10, 1, 2)]])
+    np.testing.assert_allclose(uvs, [[(0, 0), (1, 0), (0, 1)]])
+    assert skin == ".wood"
+    for broken in (b"IDP3" + md2()[4:], md2()[:100]):
+        with pytest.raises(WorldsError, match=r"a\.md2"):
+            read_md2(broken, "a.md2")
 
 
 @pytest.mark.parametrize(
