@@ -58,11 +58,15 @@ def populate(
     space = with_movers(space, tuple(movers), moments) if movers else space
     near = _around(triangles, watch.c2w[:3, 3], 6.0 * world.near_scale)
     kinds = {"person": ("person", "animal"), "object": ("object",), "vehicle": ("vehicle",)}
-    if world.kind == "room":
+    if world.kind == "room":  # no karts indoors, and of the animals the small ones
         kinds["vehicle"] = ("object",)
     for kind in rng.permutation(["person", "person", "object", "vehicle"])[: int(rng.integers(1, 4))]:
         pool = [
-            info for info in library.actors if info.kind in kinds[str(kind)] and max(info.size) < 1.5 * world.near_scale
+            info
+            for info in library.actors
+            if info.kind in kinds[str(kind)]
+            and max(info.size) < 1.5 * world.near_scale
+            and (world.kind == "level" or info.kind != "animal" or max(info.size) < 1.3)
         ]
         if not pool:
             continue
@@ -101,19 +105,19 @@ def _place(
     if actor.info.clips:
         name = "walk" if "walk" in actor.info.clips else next(iter(actor.info.clips))
         speed = actor.info.speed or 1.2
-        path = _ground_path(world, space, triangles, watch, rng, 0.32, size[1], speed * watch.duration)
+        body = (max(size[0], 0.55), size[1], size[2])
+        path = _ground_path(world, space, triangles, watch, rng, body, speed * watch.duration)
         if path is None:
             return None
         return walker(instance, actor.clip(name), actor.info.fps, path, speed, watch.duration)
-    radius = 0.5 * max(size[0], size[2])
     if actor.info.kind == "vehicle":
         speed = float(rng.uniform(1.5, 4.0))
-        path = _ground_path(world, space, triangles, watch, rng, radius, size[1], speed * watch.duration)
+        path = _ground_path(world, space, triangles, watch, rng, size, speed * watch.duration)
         return None if path is None else walker(instance, None, 0.0, path, speed, watch.duration)
     if max(size) > 1.2 * min(size) or rng.uniform() < 0.3:
         return _flying(instance, size, world, space, watch, rng)
     speed = float(rng.uniform(0.4, 1.2))
-    path = _ground_path(world, space, triangles, watch, rng, radius + 0.05, size[1], speed * watch.duration)
+    path = _ground_path(world, space, triangles, watch, rng, size, speed * watch.duration)
     if path is None:
         return None
     heading = (path[-1] - path[0]) / np.linalg.norm(path[-1] - path[0])
@@ -128,45 +132,45 @@ def _ground_path(
     triangles: np.ndarray,
     watch: Watch,
     rng: np.random.Generator,
-    radius: float,
-    tall: float,
+    size: tuple[float, float, float],
     length: float,
 ) -> np.ndarray | None:
-    """A straight path f64 [k, 3] on the ground that the camera sees, wide and high enough for what goes along it."""
-    eye, scale = watch.c2w[:3, 3], world.near_scale
+    """A straight path f64 [k, 3] on the ground that the camera sees, free for a body of `size` (width, height, length)
+    that goes along it, its own length beyond both ends included."""
+    eye, scale, up = watch.c2w[:3, 3], world.near_scale, np.array([0.0, 1.0, 0.0])
     length = float(np.clip(length, 0.5, 3.0 * scale))
+    radius, tall = max(0.5 * size[0] + 0.05, 0.12), size[1]
+    whole = length + size[2]
     ground = space.above_ground()
-    steps = max(4, int(np.ceil(length / (2.0 * space.voxel))))
+    way = np.linspace(-0.5, 0.5, max(5, int(np.ceil(whole / (2.0 * space.voxel))))) * whole
+    heights = np.arange(min(radius + 1.5 * space.voxel, 0.7 * tall), tall, 2.0 * space.voxel)
     half_fov = np.arctan(0.5 * watch.width / watch.K[0, 0])
     heading = np.arctan2(watch.c2w[0, 2], watch.c2w[2, 2])
     for _ in range(TRIES):
-        bearing = heading + rng.uniform(-0.85, 0.85) * half_fov
-        away = rng.uniform(0.9, 2.4) * scale
+        bearing, away = heading + rng.uniform(-0.85, 0.85) * half_fov, rng.uniform(0.9, 2.4) * scale
         middle = np.array([eye[0] + away * np.sin(bearing), eye[1], eye[2] + away * np.cos(bearing)])
         turn = rng.uniform(0.0, 2.0 * np.pi)
-        way = np.linspace(-0.5, 0.5, steps) * length
         line = middle + np.outer(way, (np.sin(turn), 0.0, np.cos(turn)))
         cell, inside = space.index(line)
         if not inside.all():
             continue
         line[:, 1] -= ground[cell[:, 0], cell[:, 1], cell[:, 2]]
         floor = line[:, 1]
-        if not np.isfinite(floor).all() or np.ptp(floor) > 0.25 * length + space.voxel:
+        if not np.isfinite(floor).all() or np.ptp(floor) > 0.25 * whole + space.voxel:
             continue
         if world.kind == "room" and np.abs(floor).max() > 2.0 * space.voxel:
             continue
-        heights = np.arange(min(radius + 1.5 * space.voxel, 0.7 * tall), tall, 2.0 * space.voxel)
-        body = (line[:, None] + np.array([0.0, 1.0, 0.0]) * heights[None, :, None]).reshape(-1, 3)
+        body = (line[:, None] + up * heights[None, :, None]).reshape(-1, 3)
         cell, inside = space.index(body)
         if not inside.all() or space.distance[tuple(cell.T)].min() < radius + 0.5 * space.voxel:
             continue
-        chest, top = (line + np.array([0.0, share * tall, 0.0]) for share in (0.6, 0.95))
+        walked = np.abs(way) <= 0.5 * length + 1e-9
+        chest, top = (line[walked] + share * tall * up for share in (0.6, 0.95))
         if watch.sees(chest, space).mean() < 0.6 or watch.sees(top, space).mean() < 0.4:
             continue
-        exact = ground_heights(triangles, line, 2.0 * space.voxel)
-        if exact is not None:
-            line[:, 1] = exact
-            return line
+        exact = ground_heights(triangles, line[walked], 2.0 * space.voxel)
+        if exact is not None and len(exact) >= 2:
+            return np.stack([line[walked, 0], exact, line[walked, 2]], axis=-1)
     return None
 
 

@@ -9,7 +9,8 @@ from scipy import ndimage
 from worlds.motion import pose_at, vertices_at
 from worlds.scene import Instance, Mover, World
 
-SHELL = frozenset({"wall", "floor", "ceiling", "window", "trim"})  # labels of a room's shell
+# Last words of the labels of what is flat on or in a room's walls: a view of these alone is dull.
+SHELL = frozenset({"wall", "floor", "ceiling", "window", "trim", "door", "curtain", "picture", "radiator"})
 SAMPLING = 0.6  # spacing of surface samples, in voxels
 # A surface lies at most half a voxel diagonal from the centre of the voxel that holds it.
 HALF_DIAGONAL = 0.5 * np.sqrt(3.0)
@@ -20,7 +21,7 @@ class FreeSpace:
     """A box of voxels: `origin` f64 [3] is the corner (m), `occupied` bool [nx, ny, nz],
     `distance` f32 [nx, ny, nz] metres from a voxel's centre to the next occupied centre.
     `far` is a coarser and larger grid in which rays go on after leaving this one. `content` bool [nx, ny, nz] marks
-    what furnishes a room (everything but its shell), None for levels."""
+    what furnishes a room (everything but SHELL), None for levels."""
 
     origin: np.ndarray
     voxel: float
@@ -159,7 +160,7 @@ def room_space(world: World, triangles: np.ndarray) -> FreeSpace:
     voxel = 0.035 * world.near_scale
     low, high = triangles.min(axis=(0, 1)) - 0.1, triangles.max(axis=(0, 1)) + 0.1
     owners = np.repeat(
-        [instance.label not in SHELL for instance in world.instances],
+        [instance.label.rsplit(" ", 1)[-1] not in SHELL for instance in world.instances],
         [len(instance.mesh.triangles) for instance in world.instances],
     )
     content, shell = (np.zeros(_shape(low, high, voxel), bool) for _ in range(2))

@@ -15,7 +15,7 @@ NEAR_SHARE = 0.03  # at most this share of rays may end nearer than NEAR (m per 
 NEAR = 0.2
 HIT_SHARE = 0.6  # at least this share of rays must hit geometry: no views of the void
 HIT_SHARE_END = 0.5
-CONTENT = 0.12  # least share of rays on furniture in the first frame
+CONTENT = 0.2  # least share of rays on furniture in the first frame
 MEDIAN = 0.6  # least median depth, metres per metre of near_scale
 
 
@@ -138,7 +138,7 @@ def starts(
     c2w = np.stack(cameras)
     seen = probe(space, c2w, fov, aspect, scale)
     score = [
-        view.structure + 0.25 * min(view.median / scale, 2.0) + 1.5 * min(view.content, 0.5) + rng.uniform(0.0, 0.6)
+        view.structure + 0.25 * min(view.median / scale, 2.0) + 2.0 * min(view.content, 0.5) + rng.uniform(0.0, 0.6)
         for view in seen
     ]
     worth = [view.good(scale) and view.content >= CONTENT for view in seen]
