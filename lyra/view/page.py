@@ -86,6 +86,9 @@ def _start(scene: Gaussians | DynamicGaussians, cameras: Cameras | None) -> tupl
     if cameras is None:
         return first_view(whole)
     middle, radius = focus(whole)
+    require(
+        cameras.c2w.numel() > 0, "the camera path is empty; give at least one camera, or none for an automatic view"
+    )
     away = (middle - cameras.flatten().centers[0].to(middle)).norm()
     return cameras, max(float(away), 0.1 * radius)
 
