@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lyra.scene import Cameras, InputError, require
+from lyra.scene import Cameras, InputError, require, rotations
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,28 +96,12 @@ def quat_to_rotation(path: Path, name: str, wxyz: np.ndarray) -> np.ndarray:
         abs(length - 1) < 1e-3,
         f"{path}: the quaternion of camera {name!r} has length {length:g}, but a rotation needs length 1",
     )
-    w, x, y, z = wxyz / length
-    return np.array([
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ])  # fmt: skip
+    return rotations.quat_to_matrix(torch.from_numpy(wxyz)).numpy()
 
 
 def rotation_to_quat(rotation: np.ndarray) -> np.ndarray:
-    """(w, x, y, z) of a rotation: the dominant eigenvector of Bar-Itzhack's (2000) symmetric matrix, w >= 0.
-
-    For a matrix that is a rotation only to rounding this is the nearest quaternion.
-    """
-    m = rotation
-    K = np.array([
-        [m[0, 0] + m[1, 1] + m[2, 2], m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1]],
-        [0, m[0, 0] - m[1, 1] - m[2, 2], m[0, 1] + m[1, 0], m[0, 2] + m[2, 0]],
-        [0, 0, m[1, 1] - m[0, 0] - m[2, 2], m[1, 2] + m[2, 1]],
-        [0, 0, 0, m[2, 2] - m[0, 0] - m[1, 1]],
-    ])  # fmt: skip
-    quat = np.linalg.eigh(K, UPLO="U")[1][:, -1]
-    return -quat if quat[0] < 0 else quat
+    """(w, x, y, z) of a rotation, w >= 0."""
+    return rotations.matrix_to_quat(torch.from_numpy(rotation)).numpy()
 
 
 def natural(name: str) -> list:
