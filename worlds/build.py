@@ -15,7 +15,7 @@ from worlds.licences import licence_class
 from worlds.pack import PackWriter
 from worlds.scene import Texture, World
 from worlds.simplify import simplify
-from worlds.sources import supertuxkart, sweethome3d, textures, ufoai, zeroad
+from worlds.sources import nexuiz, supertuxkart, sweethome3d, textures, ufoai, zeroad
 from worlds.sources.furniture import FurnitureModel
 
 
@@ -112,6 +112,17 @@ def maps(options: Options) -> list[PackWriter]:
     return [writer]
 
 
+def levels(options: Options) -> list[PackWriter]:
+    """Nexuiz levels with baked light, for evaluation."""
+    library = nexuiz.Library(options.package("nexuiz-data"), options.package("nexuiz-textures"))
+    writer = options.writer("levels_eval")
+    for world, credit in nexuiz.worlds(library):
+        for texture in surface_textures(world):
+            writer.add_texture(texture, library.credit(library.texture_files[texture.key]), "surface")
+        writer.add_world(world.name, world, credit, 1 / 256)
+    return [writer]
+
+
 BUILDERS: dict[str, Callable[[Options], list[PackWriter]]] = {
     "furniture": furniture,
     "textures": room_textures,
@@ -119,6 +130,7 @@ BUILDERS: dict[str, Callable[[Options], list[PackWriter]]] = {
     "actors": actors,
     "tracks": tracks,
     "maps": maps,
+    "levels": levels,
 }
 
 
