@@ -74,14 +74,18 @@ def skies(options: Options) -> list[PackWriter]:
 def tracks(options: Options) -> list[PackWriter]:
     """SuperTuxKart: the tracks to train on in one pack, those for evaluation alone in another, the karts in a third."""
     library = supertuxkart.Library(options.package(supertuxkart.PACKAGE))
+    photographed = {sky[0]: sky for sky in textures.panoramas(options.package("@pmndrs/assets"))}
     free, closed, karts = options.writer("tracks"), options.writer("tracks_eval"), options.writer("karts")
     for name in library.tracks():
         track = supertuxkart.read_track(library, name)
         writer = free if track.credit.train_ok else closed
-        sky = None
         if track.sky is not None and (track.sky[2].train_ok or writer is closed):
-            sky = track.sky[0]
-            writer.add_panorama(sky, track.sky[1], track.sky[2], "a painted sky")
+            sky, radiance, credit = track.sky
+            words = "a painted sky"
+        else:
+            sky, radiance, credit, words = photographed["sky/night" if "at night" in track.world.caption else "sky/sky"]
+        if sky not in writer:
+            writer.add_panorama(sky, radiance, credit, words)
         for texture in surface_textures(track.world):
             writer.add_texture(texture, track.texture_credits[texture.key], "surface")
         writer.add_world(track.key, track.world, track.credit, 1 / 256, sky)

@@ -19,6 +19,7 @@ from worlds.sources.bsp import read_bsp
 from worlds.sources.geometry import clip_ears, crease_normals, face_normals, indexed_mesh, triangulate, unique_rows
 from worlds.sources.md2 import read_md2
 from worlds.sources.pmd import posed, read_pmd, read_psa
+from worlds.sources.q3bsp import VERTEX, read_q3bsp
 from worlds.sources.spm import read_spm
 from worlds.sources.stk_scene import items, matrix, read_xml, words
 from worlds.sources.stk_substitutes import stand_in, tint
@@ -301,6 +302,46 @@ def test_a_map_is_its_visible_faces_in_metres():
     for broken in (b"IBSP" + struct.pack("<i", 38) + bsp()[8:], bsp()[:-10]):
         with pytest.raises(WorldsError, match=r"a\.bsp"):
             read_bsp(broken, "a.bsp")
+
+
+def q3bsp() -> bytes:
+    """A triangle with baked light, a curved patch (a quarter of a tube) and a hidden triangle."""
+    vertices = np.zeros(12, VERTEX)
+    vertices["position"][:3] = [(0, 0, 0), (4, 0, 0), (0, 4, 0)]
+    for row in range(3):
+        for column, (x, z) in enumerate(((1, 0), (1, 1), (0, 1))):
+            vertices["position"][3 + 3 * row + column] = (x, 2 * row, z)
+    vertices["uv"][3:, 0] = np.tile((0, 0.5, 1), 3)
+    vertices["normal"][:, 2] = 1
+    lumps = [b""] * 17
+    lumps[0] = b'{ "classname" "item_health" "origin" "1 2 3" }'
+    lumps[1] = b"".join(struct.pack("<64sII", n, f, 0) for n, f in ((b"textures/a", 0), (b"textures/sky", 4)))
+    lumps[10], lumps[11] = vertices.tobytes(), struct.pack("<3i", 0, 1, 2)
+    for texture, kind, first, count, indices, size in (
+        (0, 1, 0, 3, 3, (0, 0)),
+        (0, 2, 3, 9, 0, (3, 3)),
+        (1, 1, 0, 3, 3, (0, 0)),
+    ):
+        lumps[13] += struct.pack("<8i64x2i", texture, -1, kind, first, count, 0, indices, 0, *size)
+    lumps[14] = bytes(range(256)) * (128 * 128 * 3 // 256)
+    table, at = b"", 144
+    for lump in lumps:
+        table += struct.pack("<ii", at, len(lump))
+        at += len(lump)
+    return b"IBSP" + struct.pack("<i", 46) + table + b"".join(lumps)
+
+
+def test_a_baked_map_has_polygons_and_curves():
+    level = read_q3bsp(q3bsp(), "b.bsp")
+    assert len(level.corners) == 1 + 32 and set(level.textures) == {0} and level.pages.shape == (1, 128, 128, 3)
+    tube = level.corners["position"][1:].astype(float)
+    radius = np.hypot(tube[..., 0], tube[..., 2])
+    assert radius.min() > 0.999 and radius.max() < 1.07  # measured: 1 .. 1.061, a parabola's arch
+    assert tube[..., 1].min() == 0 and tube[..., 1].max() == 4
+    assert level.entities == [{"classname": "item_health", "origin": "1 2 3"}]
+    for broken in (b"IBSP" + struct.pack("<i", 47) + q3bsp()[8:], q3bsp()[:-100]):
+        with pytest.raises(WorldsError, match=r"b\.bsp"):
+            read_q3bsp(broken, "b.bsp")
 
 
 def md2() -> bytes:

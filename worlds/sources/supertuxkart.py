@@ -163,7 +163,7 @@ def _joint(library: Library, used: set[Path]) -> Credit:
     """One credit for all meshes of a level: every author, every licence."""
     credits = [library.credit(path) for path in sorted(used)]
     authors = sorted({credit.author for credit in credits})
-    licences = sorted({credit.licence for credit in credits})
+    licences = sorted({licence for credit in credits for licence in credit.licence.split(" and ")})
     return Credit(
         library.package.name,
         library.package.version,
