@@ -1,4 +1,4 @@
-// Camera poses in OpenCV axes (+x right, +y down, +z forward): quaternion [w, x, y, z] from camera to world, and centre.
+// Camera poses in OpenCV axes (+x right, +y down, +z forward): quaternion [w, x, y, z] to the world, and centre.
 
 const add = (a, b, s = 1) => [a[0] + s * b[0], a[1] + s * b[1], a[2] + s * b[2]];
 const dot = (a, b) => a[0] * b[0] + a[1] * b[1] + a[2] * b[2];

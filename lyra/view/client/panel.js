@@ -18,8 +18,8 @@ const ICONS = {
 };
 
 const GESTURES = [
-  ["Drag", "turn"], ["Right drag, Shift drag", "move"], ["Wheel", "nearer, farther"], ["Double-click", "set the centre"],
-  ["Two fingers", "move, zoom"], ["Double tap", "set the centre"],
+  ["Drag", "turn"], ["Right drag, Shift drag", "move"], ["Wheel", "nearer, farther"],
+  ["Double-click", "set the centre"], ["Two fingers", "move, zoom"], ["Double tap", "set the centre"],
 ];
 const MOVE_KEYS = [["W A S D", "fly"], ["Q E", "down, up"], ["Arrows", "turn"], ["+ \u2212", "nearer, farther"]];
 const PATH_KEYS = [["[ ]", "cameras of the path"]];

@@ -18,7 +18,8 @@ class Player {
     this.flying = false;
     this.station = 0;
     this.clock = scene.motion && { time: 0, playing: true, speed: 1, loop: true, duration: scene.duration };
-    if (this.clock && matchMedia("(prefers-reduced-motion: reduce)").matches) this.clock.playing = false;
+    this.calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    if (this.clock && this.calm) this.clock.playing = false;
     this.ticket = 0;
     this.waiting = [];
     this.frameMs = 0;
@@ -167,7 +168,7 @@ class Player {
   }
 
   travel({ q, p, lens }, distance, ms) {
-    const { camera } = this, begun = matchMedia("(prefers-reduced-motion: reduce)").matches ? -Infinity : performance.now();
+    const { camera } = this, begun = this.calm ? -Infinity : performance.now();
     const from = { q: camera.q, p: camera.p, lens: camera.lens, distance: camera.distance };
     this.tween = { from, to: { q, p, lens, distance }, begun, ms };
     this.refresh(true);
@@ -261,8 +262,8 @@ class Player {
 
   stats() {
     const { shown, time } = this.renderer, { width, height } = this.canvas;
-    const sortMs = this.order ? this.order.ms : 0;
-    return { splats: this.scene.count, shown, time, width, height, sortMs, fps: this.frameMs ? 1000 / this.frameMs : 0 };
+    const sortMs = this.order ? this.order.ms : 0, fps = this.frameMs ? 1000 / this.frameMs : 0;
+    return { splats: this.scene.count, shown, time, width, height, sortMs, fps };
   }
 }
 

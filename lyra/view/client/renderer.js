@@ -50,16 +50,16 @@ class Renderer {
   texture() {
     const gl = this.gl, texture = gl.createTexture();
     gl.bindTexture(gl.TEXTURE_2D, texture);
-    for (const side of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, side, gl.NEAREST);
+    for (const way of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, way, gl.NEAREST);
     for (const side of [gl.TEXTURE_WRAP_S, gl.TEXTURE_WRAP_T]) gl.texParameteri(gl.TEXTURE_2D, side, gl.CLAMP_TO_EDGE);
     return texture;
   }
 
   // A data texture of four values a texel, filled row by row so that no second copy of the scene is needed.
   data(values, internal, format, type) {
-    const gl = this.gl, texels = values.length / 4;
-    const width = Math.min(WIDTH, gl.getParameter(gl.MAX_TEXTURE_SIZE)), height = Math.max(1, Math.ceil(texels / width));
-    if (height > gl.getParameter(gl.MAX_TEXTURE_SIZE)) {
+    const gl = this.gl, texels = values.length / 4, largest = gl.getParameter(gl.MAX_TEXTURE_SIZE);
+    const width = Math.min(WIDTH, largest), height = Math.max(1, Math.ceil(texels / width));
+    if (height > largest) {
       throw new Sentence("This scene is larger than this graphics card can hold; export it with fewer splats.");
     }
     const texture = this.texture(), full = Math.floor(texels / width), rest = texels - full * width;

@@ -53,7 +53,8 @@ async function readContainer(bytes) {
   const moves = header.duration !== null;
   const scene = {
     count, terms, duration: header.duration, fps: header.fps, gravity: header.gravity,
-    centers: new Float32Array(4 * count), shapes: new Uint32Array(4 * count), colors: new Uint16Array(4 * terms * count),
+    centers: new Float32Array(4 * count), shapes: new Uint32Array(4 * count),
+    colors: new Uint16Array(4 * terms * count),
     motion: moves ? new Float32Array(4 * count) : null, end: moves ? new Float32Array(count) : null,
   };
   let first = 0;
