@@ -4,12 +4,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from worlds.motion import bouncer, flyer, roller, spinner, swinging_door, walker
+from worlds.motion import bouncer, flyer, pose_at, roller, spinner, swinging_door, vertices_at, walker
 from worlds.paths.freespace import FreeSpace, with_movers
 from worlds.rooms.build import BuiltRoom
 from worlds.rooms.library import Library
 from worlds.scene import Instance, Mover, World
 from worlds.sources.actors import Actor
+from worlds.toys import load, toys
 
 TRIES = 60
 MOMENTS = 7  # times at which what moves is kept apart from cameras and from each other
@@ -58,25 +59,35 @@ def populate(
     space = with_movers(space, tuple(movers), moments) if movers else space
     near = _around(triangles, watch.c2w[:3, 3], 6.0 * world.near_scale)
     kinds = {"person": ("person", "animal"), "object": ("object",), "vehicle": ("vehicle",)}
-    if world.kind == "room":  # no karts indoors, and of the animals the small ones
-        kinds["vehicle"] = ("object",)
+    cast = (*library.actors, *toys(library))
     for kind in rng.permutation(["person", "person", "object", "vehicle"])[: int(rng.integers(1, 4))]:
         pool = [
             info
-            for info in library.actors
+            for info in cast
             if info.kind in kinds[str(kind)]
             and max(info.size) < 1.5 * world.near_scale
-            and (world.kind == "level" or info.kind != "animal" or max(info.size) < 1.3)
+            and (world.kind == "level" or info.kind == "person" or max(info.size) < 1.3)  # no karts or bears indoors
+            and (world.kind == "room" or max(info.size) > 0.08 * world.near_scale)  # nothing too small to see
         ]
         if not pool:
             continue
-        actor = library.actor(pool[int(rng.integers(len(pool)))].key)
+        actor = load(library, pool[int(rng.integers(len(pool)))])
         mover = _place(actor, world, space, near, watch, rng)
         if mover is not None:
             movers.append(mover)
             space = with_movers(space, (mover,), moments)
             world = replace(world, assets=world.assets | {actor.info.key})
     return replace(world, movers=tuple(movers)), space
+
+
+def visible(movers: tuple[Mover, ...], space: FreeSpace, watch: Watch) -> bool:
+    """True if the camera sees the middle of some mover half way through the clip."""
+    time = 0.5 * watch.duration
+    middles = []
+    for mover in movers:
+        matrix, points = pose_at(mover, time), vertices_at(mover, time)
+        middles.append(matrix[:3, :3] @ (0.5 * (points.min(axis=0) + points.max(axis=0))) + matrix[:3, 3])
+    return bool(middles) and bool(watch.sees(np.array(middles), space).any())
 
 
 def _furniture_in_motion(
@@ -111,7 +122,7 @@ def _place(
             return None
         return walker(instance, actor.clip(name), actor.info.fps, path, speed, watch.duration)
     if actor.info.kind == "vehicle":
-        speed = float(rng.uniform(1.5, 4.0))
+        speed = float(rng.uniform(0.5, 1.0) * np.clip(3.0 * size[2], 0.6, 5.0))
         path = _ground_path(world, space, triangles, watch, rng, size, speed * watch.duration)
         return None if path is None else walker(instance, None, 0.0, path, speed, watch.duration)
     if max(size) > 1.2 * min(size) or rng.uniform() < 0.3:

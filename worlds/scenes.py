@@ -20,7 +20,7 @@ from worlds.paths.plan import Path as CameraPath
 from worlds.paths.starts import intrinsics, starts
 from worlds.paths.trajectories import SIX
 from worlds.paths.walks import walk
-from worlds.populate import Watch, populate
+from worlds.populate import Watch, populate, visible
 from worlds.rooms.build import BuiltRoom, build_room
 from worlds.rooms.builtin import builtin_library
 from worlds.rooms.library import Library, from_packs
@@ -164,7 +164,7 @@ class SceneMaker:
                 K = intrinsics(style.width, style.height, lens.fov)
                 watch = Watch(first, K, style.width, style.height, (style.frames - 1) / style.fps)
                 scene, room = populate(world, built, space, triangles, watch, self.library, rng)
-                if not scene.movers:
+                if not visible(scene.movers, space, watch):
                     continue
                 source = self._source(room, first, seen.median, lens, world.near_scale, rng)
             six = six_paths(room, source, seen.median, lens, world.near_scale, rng, style.frames, style.movement)
