@@ -215,6 +215,17 @@ def test_the_sun_casts_the_shadow_that_geometry_says_and_movers_cast_too(rendere
         assert luma(frames)[0][shaded].max() < 0.75 * luma(frames)[0][lit].min()
 
 
+def test_the_ground_closely_under_a_mover_is_darker(renderer):
+    floor = placed(square((0, 0, 0), 12.0, GREY, up=(0, 0, -1.0)))
+    c2w = look_along(np.asarray([0.0, 2.0, -4.0]), np.asarray([0.0, -0.45, 1.0]))
+    K = intrinsics(SIZE[1], SIZE[0], 60.0)
+    frames = draw(renderer, world([floor], (sliding_box((0, 0, 0), (0, 0.65, 0)),)), c2w, K)
+    points = c2w[:3, 3] + rays(c2w, K) * np.where(frames.ids[0] == 1, frames.depth[0], 0)[..., None]
+    ground, away = frames.ids[0] == 1, np.abs(points[..., [0, 2]]).max(axis=-1)
+    under, clear = ground & (away < 0.5), ground & (away > 1.2) & (away < 2.0)
+    assert under.sum() > 10 and luma(frames)[0][under].mean() < 0.9 * luma(frames)[0][clear].mean()
+
+
 def test_light_bounces_off_a_red_wall(renderer):
     # red over green measured: 1.36 beside the red wall, 1.04 beside the white one
     frames = draw(

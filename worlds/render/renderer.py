@@ -13,7 +13,6 @@ from worlds.render.stage import Stage
 from worlds.render.textures import TextureStore
 from worlds.scene import Frames, World
 
-MOVER_SUN_SIZE = 1024
 BATCH = 8  # frames read back at once
 METER_FRAMES = 3
 
@@ -56,9 +55,9 @@ class Renderer:
         self.outputs = [{k: ctx.buffer(reserve=4 * BATCH * n) for k, n in sizes.items()} for _ in range(2)]
         self.vectors = [{k: ctx.buffer(reserve=16) for k in ("normals", "motion")} for _ in range(2)]
         self.metered = ctx.buffer(reserve=4 * 3 * METER_FRAMES * self.meter_size[0] * self.meter_size[1])
-        self.mover_sun = depth_map(ctx, (MOVER_SUN_SIZE, MOVER_SUN_SIZE))
         self.lamp_face = 256 if self.software else 512
-        self.mover_lamp = depth_map(ctx, (6 * self.lamp_face, MAX_LAMPS * self.lamp_face))
+        sizes = {"sun": (1024, 1024), "floor": (512, 512), "lamps": (6 * self.lamp_face, MAX_LAMPS * self.lamp_face)}
+        self.mover_maps = {name: depth_map(ctx, size) for name, size in sizes.items()}
 
     def upload(self, world: World) -> Stage:
         """Puts a world on the device: geometry, textures, shadow maps and baked light. Call `release()` after use."""
@@ -128,8 +127,8 @@ class Renderer:
 
     def _bind(self, scene: Stage) -> None:
         scene.bind()
-        self.mover_sun[0].use(4)
-        self.mover_lamp[0].use(5)
+        for unit, name in ((4, "sun"), (5, "lamps"), (12, "floor")):
+            self.mover_maps[name][0].use(unit)
         self.shade, self.meter = self.programs.shading(scene.movers is not None)
         for program in (self.shade, self.meter):
             assign(program, **scene.uniforms)
@@ -166,9 +165,9 @@ class Renderer:
         """Moves the movers to a frame's time and draws their shadows."""
         if movers is None:
             return
-        matrix = scene.place_movers(movers, self.mover_sun[1], self.mover_lamp[1])
+        uniforms = scene.place_movers(movers, {name: target for name, (_, target) in self.mover_maps.items()})
         for program in (self.shade, self.meter):
-            assign(program, mover_sun_matrix=matrix)
+            assign(program, **uniforms)
 
     def _draw(
         self,

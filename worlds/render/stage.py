@@ -17,6 +17,7 @@ from worlds.scene import World
 SUN_SIZE = 2048
 NEAR_SUN_REACH = 40.0  # m around the cameras that the finer sun map covers
 BAKED_REACH = 60.0  # m around the spawns that get indirect light; beyond it is open sky
+UPWARDS = sun_axes(np.asarray([0.0, 1.0, 0.0]))
 NOWHERE = np.diag([0.0, 0.0, 0.0, 1.0])  # maps everything onto a corner, outside of every lookup
 NOWHERE[:3, 3] = -1.0
 
@@ -210,12 +211,10 @@ class Stage:
         return list(zip(*self.movers.tables(times), strict=True))
 
     def place_movers(
-        self,
-        table: tuple[np.ndarray, np.ndarray],
-        sun_target: moderngl.Framebuffer,
-        lamp_target: moderngl.Framebuffer,
-    ) -> np.ndarray:
-        """Writes the movers' vertices for one time, draws their shadows; returns the sun lookup's matrix."""
+        self, table: tuple[np.ndarray, np.ndarray], maps: dict[str, moderngl.Framebuffer]
+    ) -> dict[str, np.ndarray]:
+        """Writes the movers' vertices for one time and draws their shadows into the maps "sun", "lamps" and "floor";
+        returns the lookups' uniforms."""
         rows, spheres = table
         count = int(self.movers.starts[-1])
         self.mover_rows.write(rows)
@@ -227,13 +226,17 @@ class Stage:
         self.programs.skin.run(-(-count // 64), 1, 1)
         self.ctx.memory_barrier()
         if self.world.lamps:
-            self.draw_lamp_shadows(lamp_target, movers=True, near=spheres)
-        if not self.world.sun:
-            return NOWHERE
+            self.draw_lamp_shadows(maps["lamps"], movers=True, near=spheres)
         low, high = (spheres[:, :3] - spheres[:, 3:]).min(axis=0), (spheres[:, :3] + spheres[:, 3:]).max(axis=0)
-        view = SunView.of(self.axes, box_corners(low, high), np.concatenate([box_corners(low, high), self.corners]))
-        self.draw_shadow(sun_target, view.matrix, movers=True)
-        return TO_UNIT @ view.matrix
+        corners = box_corners(low, high)
+        below = SunView.of(UPWARDS, corners, corners)
+        self.draw_shadow(maps["floor"], below.matrix, movers=True)
+        uniforms = {"mover_floor_matrix": TO_UNIT @ below.matrix, "mover_sun_matrix": NOWHERE}
+        if self.world.sun:
+            view = SunView.of(self.axes, corners, np.concatenate([corners, self.corners]))
+            self.draw_shadow(maps["sun"], view.matrix, movers=True)
+            uniforms["mover_sun_matrix"] = TO_UNIT @ view.matrix
+        return uniforms
 
     def sky_lod(self, focal: float) -> float:
         """The panorama's mip level whose texels are as large as a pixel of a camera of `focal` px."""

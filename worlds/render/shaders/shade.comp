@@ -63,13 +63,14 @@ vec3 shade(Hit h) {
         vec2 gx = 0.8 * (uvs * h.gx).xy, gy = 0.8 * (uvs * h.gy).xy;
         albedo *= srgb_to_linear(textureGrad(surface_textures, vec3(uv.xy, float(m.layers.x)), gx, gy).rgb);
     }
-    vec3 glow = albedo * m.colour_emission.a;
+    vec3 glow = albedo * m.colour_emission.a, geometric, n = facing_normal(h, geometric), p = camera + h.p;
     if (m.layers.y >= 0) {
         vec3 baked = textureLod(lightmaps, vec3(uv.zw, float(m.layers.y)), 0.0).rgb;
-        return glow + albedo * pow(baked, vec3(1.45)) * 3.0;
+        return glow + albedo * pow(baked, vec3(1.45)) * (MOVERS != 0 ? 3.0 * mover_contact(p, n) : 3.0);
     }
-    vec3 geometric, n = facing_normal(h, geometric), p = camera + h.p;
-    return glow + albedo * (direct_light(p, n) + irradiance(p, n));
+    vec3 around = irradiance(p, n);
+    if (MOVERS != 0) around *= mover_contact(p, n);
+    return glow + albedo * (direct_light(p, n) + around);
 }
 
 vec3 tone(vec3 c) {                                   // Narkowicz' fit of the ACES film curve
