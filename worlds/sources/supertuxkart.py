@@ -51,7 +51,9 @@ class Library:
         self._material_shaders = lru_cache(maxsize=None)(self._read_shaders)
         self._shaders = self._material_shaders(self.root / "textures")
         self.texture_files: dict[str, Path] = {}
+        self.credit = lru_cache(maxsize=None)(self._credit)
         self.mesh = lru_cache(maxsize=None)(self._mesh)
+        self._replaced = lru_cache(maxsize=None)(self._replace)
         self.texture = lru_cache(maxsize=None)(self._texture)
 
     def tracks(self) -> list[str]:
@@ -63,7 +65,7 @@ class Library:
         """The names of all karts."""
         return sorted(path.parent.name for path in self.root.glob("karts/*/kart.xml"))
 
-    def credit(self, path: Path) -> Credit:
+    def _credit(self, path: Path) -> Credit:
         """The credit of one file of the game data."""
         return file_credit(self.package, self._copyright, "data/" + path.relative_to(self.root).as_posix())
 
@@ -115,12 +117,18 @@ class Library:
         emission = 1.0 if shader == "unlit" else 0.0
         colour = (1.0, 1.0, 1.0)
         if strict and not self.credit(path).train_ok:
-            file = stand_in(path.name, see_through)
-            if file is None:
-                return None if see_through else Material(mean_colour(texture.rgba), None, "opaque", emission)
-            wanted, texture = texture, self.texture(self._images[file])
-            colour = tint(wanted.rgba, texture.rgba)
+            colour, texture = self._replaced(path, see_through)
+            if texture is None:
+                return None if see_through else Material(colour, None, "opaque", emission)
         return Material(colour, texture, "mask" if see_through else "opaque", emission)
+
+    def _replace(self, path: Path, masked: bool) -> tuple[tuple[float, float, float], Texture | None]:
+        """The colour and free texture that take the place of a texture that may not be trained on."""
+        wanted, file = self.texture(path).rgba, stand_in(path.name, masked)
+        if file is None:
+            return mean_colour(wanted), None
+        texture = self.texture(self._images[file])
+        return tint(wanted, texture.rgba), texture
 
 
 def read_track(library: Library, name: str) -> Track:
