@@ -320,6 +320,6 @@ def test_the_evaluation_set_is_complete_and_consistent():
         np.testing.assert_allclose(scene.source_c2w[0], np.eye(4), atol=1e-8)
         for view in scene.views if not scene.dynamic else ():
             scores.append(
-                warp_psnr(scene.first, scene.first_depth, np.eye(4), scene.K, view.rgb, view.depth, view.c2w, 2)
+                warp_psnr(scene.first, scene.first_depth, np.eye(4), scene.K, view.rgb, view.depth, view.c2w, 4)
             )
     assert np.median(scores) > 30.0
