@@ -68,6 +68,7 @@ vec3 shade(Hit h) {
         vec3 baked = textureLod(lightmaps, vec3(uv.zw, float(m.layers.y)), 0.0).rgb;
         return glow + albedo * pow(baked, vec3(1.45)) * (MOVERS != 0 ? 3.0 * mover_contact(p, n) : 3.0);
     }
+    if (m.layers.z != 0) n = normalize(n + vec3(0.0, 0.9, 0.0));    // leaves pass light on: lit rather from above
     vec3 around = irradiance(p, n);
     if (MOVERS != 0) around *= mover_contact(p, n);
     return glow + albedo * (direct_light(p, n) + around);
