@@ -46,25 +46,27 @@ def blobs(n: int, width: int, height: int, seed: int = 0) -> Gaussians:
 def hostile(n: int, width: int, height: int, seed: int = 0) -> Gaussians:
     """Blobs with every special case among them.
 
-    Behind the camera, at the near plane, huge, needles, opacity around 1/255 and at 1, equal depths, far outside the
+    Behind the camera, around the near plane, huge, needles, opacity around 1/255 and at 1, equal depths, outside the
     view, and rows that must be left out (NaN, infinity, no extent, no rotation).
     """
     g = blobs(n, width, height, seed)
-    group = torch.arange(n) % 20
+    group, rare = torch.arange(n) % 20, torch.arange(n) % 100
     means, quats, scales, opacities = g.means.clone(), g.quats.clone(), g.scales.clone(), g.opacities.clone()
     means[group == 0, 2] *= -1
-    means[group == 1] *= 0.012 / means[group == 1, 2:]
-    scales[group == 2] *= 30
-    opacities[group == 2] *= 0.3
+    nearest = 0.0101 / means[group == 1, 2:] * torch.linspace(0.9, 2, int((group == 1).sum()))[:, None]
+    means[group == 1] *= nearest
+    scales[group == 1] *= nearest
+    scales[rare == 2] *= 30
+    opacities[rare == 2] *= 0.1
     scales[group == 3, 0] *= 20
     opacities[group == 4] = 1 / 255 + torch.linspace(-1e-3, 1e-3, int((group == 4).sum()))
     opacities[group == 5] = 1
     means[group == 6, 2] = 3.0
     means[group == 7, 0] += 20
-    means[group == 8] *= 0.1
-    broken = torch.arange(n) % 100
-    means[broken == 9, 0], scales[broken == 29, 1] = torch.nan, torch.inf
-    scales[broken == 49], quats[broken == 69] = 0, 0
+    means[rare == 8] *= 0.1
+    opacities[rare == 8] *= 0.1
+    means[rare == 9, 0], scales[rare == 29, 1] = torch.nan, torch.inf
+    scales[rare == 49], quats[rare == 69] = 0, 0
     return Gaussians(means, quats, scales, opacities, g.sh)
 
 

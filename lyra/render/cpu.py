@@ -1,11 +1,12 @@
 """CPU backend: a tile rasteriser in numba, with a hand-written backward pass.
 
-Its own threads run the kernels, which hold no interpreter lock. So there is no numba threading layer to clash with:
-several Python threads may render at once, and a forked process starts threads of its own. The result does not depend
-on the number of threads, which is the smaller of torch's and numba's (NUMBA_NUM_THREADS).
+Its own threads run the kernels, which hold no interpreter lock. So there is no numba threading layer to clash with, and
+several Python threads may render at once. A forked process starts threads of its own; there call
+torch.set_num_threads(1) first, as data loaders do, because torch's own thread pool does not survive a fork. The result
+does not depend on the number of threads, which is the smaller of torch's and numba's (NUMBA_NUM_THREADS).
 
-Memory: a view keeps 8 bytes a pixel for the backward pass, which projects and sorts again; while it runs, a visible
-Gaussian takes 76 bytes and each (tile, splat) pair 4 bytes, 44 in the backward pass.
+Memory: a view keeps nothing for the backward pass but the inputs; that pass projects, sorts and draws again. While it
+runs, a Gaussian takes 80 bytes and each (tile, splat) pair 4 bytes, 44 in the backward pass.
 """
 
 import os
@@ -52,9 +53,7 @@ class _Scene:
     splats: np.ndarray  # [n, 16], rows of visible Gaussians only
     boxes: np.ndarray  # [n, 4], the tiles they touch: first and last column, first and last row, half open
     order: np.ndarray  # visible Gaussians by depth
-    columns: int
-    lists: np.ndarray  # splats of tile 0, tile 1, ...
-    starts: np.ndarray  # where each tile's list starts, and the end
+    bins: tuple[int, np.ndarray, np.ndarray]  # tile columns; splats of tile 0, tile 1, ...; where each list starts
 
 
 def _camera_row(view: View) -> np.ndarray:
@@ -84,12 +83,13 @@ def _prepare(inputs: tuple[np.ndarray, ...], view: View) -> _Scene:
     cursors = starts[:-1] + np.cumsum(hits, 0, dtype=np.int64) - hits
     lists = np.empty(starts[-1], np.int32)
     _run(cpu_bins.fill_tiles, [(piece, boxes, columns, cursors[k], lists) for k, piece in enumerate(pieces)])
-    return _Scene(splats, boxes, order, columns, lists, starts)
+    return _Scene(splats, boxes, order, (columns, lists, starts))
 
 
 def _tile_rows(scene: _Scene) -> list[np.ndarray]:
     """The tiles in rows: one task each."""
-    return [np.arange(k, k + scene.columns) for k in range(0, scene.starts.size - 1, scene.columns)]
+    columns, _, starts = scene.bins
+    return [np.arange(k, k + columns) for k in range(0, starts.size - 1, columns)]
 
 
 class _Rasterize(torch.autograd.Function):
@@ -100,8 +100,7 @@ class _Rasterize(torch.autograd.Function):
         inputs = tuple(t.detach().numpy() for t in tensors)
         scene = _prepare(inputs, view)
         image = np.empty((5, view.height, view.width), np.float32)
-        shared = (scene.columns, scene.splats, scene.lists, scene.starts, image)
-        _run(cpu_tiles.draw_tiles, [(tiles, *shared) for tiles in _tile_rows(scene)])
+        _run(cpu_tiles.draw_tiles, [(tiles, scene.splats, scene.bins, image) for tiles in _tile_rows(scene)])
         ctx.view = view
         ctx.save_for_backward(*tensors)
         return torch.from_numpy(image)
@@ -111,11 +110,8 @@ class _Rasterize(torch.autograd.Function):
         inputs = tuple(t.detach().numpy() for t in ctx.saved_tensors)
         scene = _prepare(inputs, ctx.view)
         offsets = cpu_bins.pair_offsets(scene.order, scene.boxes, inputs[0].shape[0])
-        pairs = np.zeros((scene.lists.size, cpu_project.GRADIENTS), np.float32)
-        shared = (
-            scene.columns, scene.splats, scene.boxes, scene.lists, scene.starts, offsets,
-            gradient.contiguous().numpy(), pairs,
-        )  # fmt: skip
+        pairs = np.zeros((scene.bins[1].size, cpu_project.GRADIENTS), np.float32)
+        shared = (scene.splats, scene.boxes, scene.bins, offsets, gradient.contiguous().numpy(), pairs)
         _run(cpu_tiles.undraw_tiles, [(tiles, *shared) for tiles in _tile_rows(scene)])
         outputs = tuple(np.zeros_like(each) for each in inputs)
         pieces = np.array_split(np.sort(scene.order), 4 * _threads())

@@ -169,8 +169,9 @@ def _quat_gradient(quat, v, out):
 
 
 @kernel
-def _shape_gradient(camera, x, y, z, quat, scale, gradient, out_quat, out_scale):
+def _shape_gradient(camera, position, quat, scale, gradient, out_quat, out_scale):
     """Gradients of quaternion and scales, written, and of the camera-space mean through Sigma_2d, returned."""
+    x, y, z = position
     gxx, gxy, gyy = gradient
     p0, p1, p2, p3, p4, p5 = _footprint(camera, x, y, z, quat, scale)
     # P = J U with U = (camera rotation) (Gaussian rotation) diag(scales): gradient of P is 2 G P
@@ -222,7 +223,7 @@ def project_backward(indices, inputs, camera, splats, offsets, pair_gradients, o
                 g[k] += pair_gradients[pair, k]
         x, y, z = _position(camera, means[n])
         covariance = _covariance_gradient(splats[n], g)
-        gx, gy, gz = _shape_gradient(camera, x, y, z, quats[n], scales[n], covariance, g_quats[n], g_scales[n])
+        gx, gy, gz = _shape_gradient(camera, (x, y, z), quats[n], scales[n], covariance, g_quats[n], g_scales[n])
         fx, fy = camera[FX] / z, camera[FY] / z
         gx += g[MX] * fx
         gy += g[MY] * fy

@@ -127,8 +127,12 @@ def _alive(state):
 
 
 @kernel
-def draw_tiles(tiles, columns, splats, lists, starts, image):
-    """Composite the tiles numbered `tiles` into image [5, h, w]: premultiplied r, g, b, accumulated depth, alpha."""
+def draw_tiles(tiles, splats, bins, image):
+    """Composite the tiles numbered `tiles` into image [5, h, w]: premultiplied r, g, b, accumulated depth, alpha.
+
+    `bins` are the number of tile columns, the tiles' lists one after another, and where each starts.
+    """
+    columns, lists, starts = bins
     height, width = image.shape[1], image.shape[2]
     state = np.empty(_DRAW_PLANES * TILE * TILE, np.float32)
     batch = np.empty((_BATCH, SPLAT), np.float32)
@@ -225,12 +229,13 @@ def _undraw(state, splat, left, top, position, out):
 
 
 @kernel
-def undraw_tiles(tiles, columns, splats, boxes, lists, starts, offsets, image_gradient, pair_gradients):
+def undraw_tiles(tiles, splats, boxes, bins, offsets, image_gradient, pair_gradients):
     """Write the gradients of every (tile, splat) pair of the tiles numbered `tiles`: replay, then walk back to front.
 
     The pairs of Gaussian n lie at offsets[n] + its tiles counted row by row; each row is written once, so no order
     of work can change a bit of the sum.
     """
+    columns, lists, starts = bins
     height, width = image_gradient.shape[1], image_gradient.shape[2]
     state = np.empty(_UNDRAW_PLANES * TILE * TILE, np.float32)
     for tile in tiles:

@@ -35,8 +35,8 @@ def test_reference_passes_gradcheck_in_float64():
 def test_whole_function_passes_gradcheck_with_view_dependent_colour_and_background():
     """Through colour, expected depth and background too."""
     means, quats, scales, opacities, _ = few()
-    sh = 0.4 * torch.randn(6, 9, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    cameras = Cameras(torch.eye(4, dtype=torch.float64), K, 5, 4)
+    sh = 0.4 * torch.randn(6, 4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    cameras = Cameras(torch.eye(4, dtype=torch.float64), K, 5, 3)
     background = torch.tensor([0.3, 0.1, 0.7], dtype=torch.float64)
 
     def draw(*t: Tensor) -> tuple[Tensor, ...]:
@@ -48,25 +48,25 @@ def test_whole_function_passes_gradcheck_with_view_dependent_colour_and_backgrou
 
 @pytest.mark.parametrize("seed", [3, 4, 5])
 def test_cpu_gradients_are_the_slopes_of_its_own_pictures(seed):
-    """Central differences along random directions of the float32 pictures.
+    """Central differences of the float32 pictures, along each parameter's own gradient.
 
-    Worst measured: 1 % of the slope (float32 differences over steps of 1e-3).
+    The Gaussians are wide and thin, so that no alpha crosses 1/255 and no pixel ends: differences would see the jump.
+    Worst measured: 0.6 % at the smallest slope (0.08, where float32 differences are that noisy), else 0.2 %.
     """
-    leaves = [t.float().requires_grad_() for t in few(seed)]
+    means, quats, scales, opacities, colors = (t.float() for t in few(seed))
+    leaves = [t.requires_grad_() for t in (means, quats, 1.5 + scales, 0.6 * opacities, colors)]
     generator = torch.Generator().manual_seed(seed)
     cameras = Cameras(torch.eye(4), K.float(), 11, 8)
     weights = torch.randn(5, 8, 11, generator=generator)
 
     def loss(tensors: list[Tensor]) -> Tensor:
-        means, quats, scales, opacities, colors = tensors
-        picture = render(Gaussians.from_rgb(means, quats, scales, opacities, colors), cameras, backend="cpu")
-        stack = torch.cat([picture.rgb, picture.depth, picture.alpha])
-        return (weights * stack).double().sum()
+        picture = render(Gaussians.from_rgb(*tensors), cameras, backend="cpu")
+        return (weights * torch.cat(list(picture))).double().sum()
 
     gradients = torch.autograd.grad(loss(leaves), leaves)
     for k, gradient in enumerate(gradients):
-        direction = torch.nn.functional.normalize(gradient.flatten(), dim=0).view_as(gradient)
+        direction = gradient / gradient.norm()
         with torch.no_grad():
-            ends = [loss([t + s * direction if j == k else t for j, t in enumerate(leaves)]) for s in (1e-3, -1e-3)]
-        slope = float(ends[0] - ends[1]) / 2e-3
-        assert slope == pytest.approx(float((gradient * direction).sum()), rel=0.05), k
+            ends = [loss([t + s * direction if j == k else t for j, t in enumerate(leaves)]) for s in (4e-3, -4e-3)]
+        slope = float(ends[0] - ends[1]) / 8e-3
+        assert slope == pytest.approx(float(gradient.norm()), rel=5e-3, abs=1e-3), k
