@@ -60,7 +60,7 @@ def load_data(args: argparse.Namespace, device: torch.device):
     train_scenes, val_scenes = split_scenes(args)
     clips = val = None
     if train_scenes:
-        clips = clip_data.load_scenes(train_scenes, device, args.max_gib * 2**30)
+        clips = clip_data.load_scenes(train_scenes, device, int(args.max_gib * 2**30))
         frame_bytes = clips[0].numel()
         val = clip_data.load_scenes(val_scenes, device, 8 * args.val_clips * frame_bytes)
         val = val[:: max(1, len(val) // args.val_clips)][: args.val_clips]

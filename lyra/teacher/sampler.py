@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from torch import Tensor
 from lyra.scene import require
 
 
+@runtime_checkable
 class Denoiser(Protocol):
     """What a sampler asks of a model."""
 

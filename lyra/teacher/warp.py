@@ -64,17 +64,24 @@ def _splat_one(
     # The canvas has a frame of one pixel, into which everything outside is pushed.
     limit = positions.new_tensor([width + 1, height + 1])
     spots = torch.nan_to_num(positions + 1, nan=0.0).clamp(min=torch.zeros_like(limit), max=limit)
+    indices, shares = [], []
+    for x, part_x in _neighbours(spots[:, 0]):
+        for y, part_y in _neighbours(spots[:, 1]):
+            indices.append((y * (width + 2) + x).long())
+            shares.append(weights * part_x * part_y)
+    index = torch.cat(indices)
+    sums = []
+    for value in (torch.ones_like(weights), *values.unbind(-1)):  # one-dimensional sums: those of rows are slow on CPUs
+        canvas = value.new_zeros((height + 2) * (width + 2))
+        canvas.index_add_(0, index, torch.cat([share * value for share in shares]))
+        sums.append(canvas.reshape(height + 2, width + 2)[1:-1, 1:-1])
+    return sums[0], torch.stack(sums[1:], -1)
+
+
+def _neighbours(spots: Float[Tensor, " n"]) -> list[tuple[Float[Tensor, " n"], Float[Tensor, " n"]]]:
+    """The pixels before and after each position along one axis, with their bilinear weights."""
     low, high = spots.floor(), spots.ceil()
-    rows = torch.cat([torch.ones_like(weights)[:, None], values], -1)
-    canvas = rows.new_zeros((height + 2) * (width + 2), rows.shape[1])
-    for x, part_x in ((low[:, 0], 1 - (spots[:, 0] - low[:, 0])), (high[:, 0], 1 - (high[:, 0] - spots[:, 0]))):
-        for y, part_y in ((low[:, 1], 1 - (spots[:, 1] - low[:, 1])), (high[:, 1], 1 - (high[:, 1] - spots[:, 1]))):
-            share = weights * part_x * part_y
-            used = share > 0
-            index = (y * (width + 2) + x).long()[used]
-            canvas.index_add_(0, index, rows[used] * share[used, None])
-    inner = canvas.reshape(height + 2, width + 2, -1)[1:-1, 1:-1]
-    return inner[..., 0], inner[..., 1:]
+    return [(low, 1 - (spots - low)), (high, 1 - (high - spots))]
 
 
 def triangle_depth(
@@ -123,8 +130,8 @@ def _boxes(corners: Tensor, K: Tensor, height: int, width: int) -> list[Int64[Te
 
 def _hit(corners: Tensor, K: Tensor, column: Tensor, row: Tensor) -> Float[Tensor, " k"]:
     """Depth at which the ray through a pixel centre meets its triangle, infinite if it misses."""
-    y = (row + 0.5 - K[1, 2]) / K[1, 1]
-    x = (column + 0.5 - K[0, 2] - K[0, 1] * y) / K[0, 0]
+    y = (row.to(K) + 0.5 - K[1, 2]) / K[1, 1]
+    x = (column.to(K) + 0.5 - K[0, 2] - K[0, 1] * y) / K[0, 0]
     ray = torch.stack([x, y, torch.ones_like(x)], -1)
     origin, edge1, edge2 = corners[:, 0], corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     cross = torch.linalg.cross(ray, edge2)

@@ -40,14 +40,14 @@ def scene_folders(root: str | Path) -> list[Path]:
 
 
 def load_scenes(
-    folders: Sequence[Path], device: torch.device, max_bytes: float, report: Callable[[str], None] = print
-) -> UInt8[Tensor, "n t h w 3"]:
+    folders: Sequence[Path], device: torch.device, max_bytes: int, report: Callable[[str], None] = print
+) -> UInt8[Tensor, "n length rows columns 3"]:
     """All paths of the scenes as bytes on `device`, as many as fit into `max_bytes`; all must have one size."""
     first = np.load(folders[0] / "rgb.npy", mmap_mode="r")
     clip_bytes = int(np.prod(first.shape[1:]))
     counts = [np.load(folder / "rgb.npy", mmap_mode="r").shape[0] for folder in folders]
-    total = min(sum(counts), int(max_bytes // clip_bytes))
-    require(total > 0, f"no clip of {clip_bytes} bytes fits into {max_bytes:.3g} bytes")
+    total = min(sum(counts), max_bytes // clip_bytes)
+    require(total > 0, f"no clip of {clip_bytes} bytes fits into {max_bytes} bytes")
     clips = torch.empty(total, *first.shape[1:], dtype=torch.uint8, device=device)
     done = 0
     for folder in folders:
@@ -65,7 +65,7 @@ def load_scenes(
     return clips
 
 
-def load_photos(pack: str | Path, split: str, device: torch.device) -> list[UInt8[Tensor, "3 h w"]]:
+def load_photos(pack: str | Path, split: str, device: torch.device) -> list[UInt8[Tensor, "3 rows columns"]]:
     """The photographs of a split (`train` or `test`) of a pack."""
     photos = []
     with zipfile.ZipFile(pack) as archive:
@@ -91,16 +91,16 @@ def _integer(generator: torch.Generator, below: int) -> int:
 
 
 def photo_clip(
-    photo: UInt8[Tensor, "3 h w"], frames: int, height: int, width: int, generator: torch.Generator
+    photo: UInt8[Tensor, "3 rows columns"], frames: int, height: int, width: int, generator: torch.Generator
 ) -> Float[Tensor, "3 t h w"]:
     """A clip in [-1, 1] that pans and zooms over a photograph at a random scale, straight and smooth."""
     size = torch.tensor(photo.shape[1:], dtype=torch.float32)
     smallest = max(1.02 * height / float(size[0]), 1.02 * width / float(size[1]))
-    scale = smallest * (max(1.0, 1.0 / smallest) ** _uniform(generator, 0, 1))
+    scale = smallest * (max(1.0, 1.0 / smallest) ** _uniform(generator, 0.0, 1.0))
     resized = functional.interpolate(to_signed(photo)[None], scale_factor=scale, mode="bilinear", antialias=True)[0]
     room = torch.tensor([resized.shape[1] - height, resized.shape[2] - width], dtype=torch.float32).clamp_min(0)
     start = torch.rand(2, generator=generator) * room
-    reach = torch.tensor([height, width]) * _uniform(generator, 0, 0.25)
+    reach = torch.tensor([height, width]) * _uniform(generator, 0.0, 0.25)
     end = (start + (2 * torch.rand(2, generator=generator) - 1) * reach).clamp_min(0).minimum(room)
     zoom = _uniform(generator, 0.85, 1.0)
     s = torch.linspace(0, 1, frames)[:, None] if frames > 1 else torch.zeros(1, 1)
@@ -116,7 +116,7 @@ def photo_clip(
 
 
 def scene_clip(
-    clips: UInt8[Tensor, "n t h w 3"], frames: int, height: int, width: int, generator: torch.Generator
+    clips: UInt8[Tensor, "n length rows columns 3"], frames: int, height: int, width: int, generator: torch.Generator
 ) -> Float[Tensor, "3 t h w"]:
     """A random part of a random path in [-1, 1], forwards or backwards in time."""
     n, length, full_height, full_width, _ = clips.shape
@@ -133,7 +133,7 @@ def scene_clip(
 
 def draw(
     shape: ClipShape,
-    clips: UInt8[Tensor, "n t h w 3"] | None,
+    clips: UInt8[Tensor, "n length rows columns 3"] | None,
     photos: Sequence[Tensor],
     generator: torch.Generator,
 ) -> Float[Tensor, "b 3 t h w"]:

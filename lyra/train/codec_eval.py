@@ -15,7 +15,7 @@ from lyra.teacher.codec import VideoCodec, to_uint8
 from lyra.train.clip_data import photo_clip, to_signed
 
 
-def fit_photo(photo: UInt8[Tensor, "3 h w"], height: int, width: int) -> Float[Tensor, "3 1 h w"]:
+def fit_photo(photo: UInt8[Tensor, "3 rows columns"], height: int, width: int) -> Float[Tensor, "3 1 h w"]:
     """The largest centred crop of this aspect, resized to height x width, in [-1, 1]."""
     scale = max(height / photo.shape[1], width / photo.shape[2])
     size = [max(height, round(photo.shape[1] * scale)), max(width, round(photo.shape[2] * scale))]
@@ -25,7 +25,11 @@ def fit_photo(photo: UInt8[Tensor, "3 h w"], height: int, width: int) -> Float[T
 
 
 def held_out(
-    clips: UInt8[Tensor, "n t h w 3"] | None, photos: Sequence[Tensor], frames: int, height: int, width: int
+    clips: UInt8[Tensor, "n length rows columns 3"] | None,
+    photos: Sequence[Tensor],
+    frames: int,
+    height: int,
+    width: int,
 ) -> dict[str, Float[Tensor, "b 3 t h w"]]:
     """The evaluation sets: rendered clips, photographs as single frames, and pans over the photographs."""
     sets = {}
@@ -55,7 +59,7 @@ def measure_statistics(codec: VideoCodec, batches: Iterator[Tensor]) -> None:
 @torch.no_grad()
 def evaluate(
     codec: VideoCodec, sets: dict[str, Tensor], lpips: nn.Module
-) -> tuple[dict[str, dict[str, float]], dict[str, Tensor]]:
+) -> tuple[dict[str, dict[str, float | int]], dict[str, Tensor]]:
     """Mean PSNR, SSIM and LPIPS over all frames of each set (and PSNR of the first frames), and the reconstructions."""
     results, outputs = {}, {}
     for name, videos in sets.items():
