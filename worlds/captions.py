@@ -54,7 +54,8 @@ def things_words(labels: list[str]) -> str:
 
 
 def moving_caption(still: str, movers: list[str]) -> str:
-    """The caption of a still world with a sentence about what moves in it."""
+    """The caption of a still world with a sentence about what moves in it; things without a name go unmentioned."""
+    movers = [label for label in movers if label]
     if not movers:
         return still
     return f"{still.rstrip('. ')}. {_capital(things_words(movers))} {'moves' if len(movers) == 1 else 'move'}."

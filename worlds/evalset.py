@@ -28,7 +28,7 @@ from worlds.scenes import Job, Planned, SceneMaker, Style
 from worlds.splits import seed_of
 
 FOLDER = Path("tests/assets/eval_worlds")
-INPUT_QUALITY, VIEW_QUALITY = 92, 80
+INPUT_QUALITY, VIEW_QUALITY = 90, 70
 NOVEL = 3  # cameras off the paths, in still scenes
 MOST_BYTES = 6 * 1024 * 1024
 

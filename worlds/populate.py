@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from worlds.motion import bouncer, flyer, pose_at, roller, spinner, swinging_door, vertices_at, walker
-from worlds.paths.freespace import FreeSpace, with_movers
+from worlds.paths.freespace import FreeSpace, touching, with_movers
 from worlds.rooms.build import BuiltRoom
 from worlds.rooms.library import Library
 from worlds.scene import Instance, Mover, World
@@ -46,18 +46,21 @@ def populate(
     watch: Watch,
     library: Library,
     rng: np.random.Generator,
-) -> World:
-    """The world with up to a few movers more.
+) -> tuple[World, FreeSpace]:
+    """The world with up to a few movers more, and the free space that they leave.
 
-    `built` is given for rooms (its doors and fans can move); triangles f32 [n, 3, 3] are the static ones.
-    The result may hold no mover at all where nothing fits: the caller then tries another start.
+    `built` is given for rooms (its doors and fans can move); the movers that a level has are in `space` already;
+    triangles f32 [n, 3, 3] are the static ones. The result may hold no mover at all where nothing fits: the caller
+    then tries another start.
     """
     movers: list[Mover] = list(world.movers)
     if built is not None:
         world, movers = _furniture_in_motion(world, built, watch.duration, rng)
     moments = np.linspace(0.0, watch.duration, MOMENTS)
-    space = with_movers(space, tuple(movers), moments) if movers else space
-    near = _around(triangles, watch.c2w[:3, 3], 6.0 * world.near_scale)
+    if built is not None and movers:
+        space = with_movers(space, tuple(movers), moments)
+    reach = 3.0 * world.near_scale
+    near = triangles[touching(triangles, watch.c2w[:3, 3] - reach, watch.c2w[:3, 3] + reach)]
     kinds = {"person": ("person", "animal"), "object": ("object",), "vehicle": ("vehicle",)}
     cast = (*library.actors, *toys(library))
     for kind in rng.permutation(["person", "person", "object", "vehicle"])[: int(rng.integers(1, 4))]:
@@ -204,11 +207,6 @@ def _flying(
             rate = float(rng.uniform(0.12, 0.35) * rng.choice([-1.0, 1.0]))
             return flyer(instance, centre, radius, rate, watch.duration, float(rng.uniform(0.0, 6.28)))
     return None
-
-
-def _around(triangles: np.ndarray, centre: np.ndarray, reach: float) -> np.ndarray:
-    low, high = triangles.min(axis=1), triangles.max(axis=1)
-    return triangles[np.all((high >= centre - reach) & (low <= centre + reach), axis=1)]
 
 
 def ground_heights(triangles: np.ndarray, points: np.ndarray, reach: float) -> np.ndarray | None:

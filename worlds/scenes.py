@@ -14,13 +14,13 @@ from worlds.clips import Facts, SceneClips, encode_depth, unseen_share
 from worlds.errors import WorldsError
 from worlds.motion import pose_at
 from worlds.pack import Pack, open_pack
-from worlds.paths.freespace import FreeSpace, level_space, room_space, triangles_of
+from worlds.paths.freespace import FreeSpace, level_space, room_space, triangles_of, with_movers
 from worlds.paths.plan import Lens, acceptable, free_walk, six_paths
 from worlds.paths.plan import Path as CameraPath
 from worlds.paths.starts import intrinsics, starts
 from worlds.paths.trajectories import SIX
 from worlds.paths.walks import walk
-from worlds.populate import Watch, populate, visible
+from worlds.populate import MOMENTS, Watch, populate, visible
 from worlds.rooms.build import BuiltRoom, build_room
 from worlds.rooms.builtin import builtin_library
 from worlds.rooms.library import Library, from_packs
@@ -144,7 +144,11 @@ class SceneMaker:
             else:
                 surface = triangles[int(rng.integers(len(triangles)))].mean(axis=0)
                 centre = surface + np.array([0.0, 0.3 * world.near_scale, 0.0])
-            return world, None, level_space(world, triangles, np.asarray(centre, np.float64)), triangles
+            space = level_space(world, triangles, np.asarray(centre, np.float64))
+            if world.movers:
+                moments = np.linspace(0.0, (self.style.frames - 1) / self.style.fps, MOMENTS)
+                space = with_movers(space, world.movers, moments)
+            return world, None, space, triangles
 
     def _plan(
         self,

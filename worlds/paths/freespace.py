@@ -100,6 +100,15 @@ def _placed(instance: Instance) -> np.ndarray:
     return (mesh.positions @ matrix[:3, :3].T + matrix[:3, 3])[mesh.triangles]
 
 
+def touching(triangles: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Which triangles [n, 3, 3] have a bounding box that touches the box [low, high], bool [n]."""
+    found = np.ones(len(triangles), bool)
+    for axis in range(3):
+        a, b, c = (triangles[:, corner, axis] for corner in range(3))
+        found &= (np.maximum(np.maximum(a, b), c) >= low[axis]) & (np.minimum(np.minimum(a, b), c) <= high[axis])
+    return found
+
+
 def surface_points(triangles: np.ndarray, spacing: float) -> np.ndarray:
     """Points f32 [m, 3] that cover triangles [n, 3, 3] no farther apart than about `spacing` metres."""
     edges = triangles[:, [1, 2, 0]] - triangles
@@ -133,8 +142,8 @@ def surface_points(triangles: np.ndarray, spacing: float) -> np.ndarray:
 def voxelise(triangles: np.ndarray, low: np.ndarray, high: np.ndarray, voxel: float) -> FreeSpace:
     """FreeSpace of the box [low, high] (m) at a voxel size; triangles f32 [n, 3, 3]."""
     occupied = np.zeros(_shape(low, high, voxel), bool)
-    touches = np.all((triangles.max(axis=1) >= low) & (triangles.min(axis=1) <= high), axis=-1)
-    _fill(occupied, surface_points(triangles[touches], SAMPLING * voxel), low, voxel)
+    inside = triangles[touching(triangles, low, high)]
+    _fill(occupied, surface_points(inside, SAMPLING * voxel), low, voxel)
     return FreeSpace(np.asarray(low, np.float64), voxel, occupied, _distances(occupied, voxel))
 
 
@@ -182,9 +191,14 @@ def level_space(world: World, triangles: np.ndarray, centre: np.ndarray) -> Free
 def with_movers(space: FreeSpace, movers: tuple[Mover, ...], times: np.ndarray) -> FreeSpace:
     """The same space with everything that the movers sweep at `times` [t] (s) occupied."""
     occupied = space.occupied.copy()
+    high = space.origin + np.array(occupied.shape) * space.voxel
     for mover in movers:
         for time in times:
             matrix = pose_at(mover, time)
-            points = surface_points(vertices_at(mover, time)[mover.instance.mesh.triangles], space.voxel)
-            _fill(occupied, points @ matrix[:3, :3].T + matrix[:3, 3], space.origin, space.voxel)
+            points = vertices_at(mover, time) @ matrix[:3, :3].T + matrix[:3, 3]
+            if (points.max(axis=0) < space.origin).any() or (points.min(axis=0) > high).any():
+                continue
+            faces = points[mover.instance.mesh.triangles]
+            near = touching(faces, space.origin, high)
+            _fill(occupied, surface_points(faces[near], space.voxel), space.origin, space.voxel)
     return replace(space, occupied=occupied, distance=_distances(occupied, space.voxel))

@@ -23,14 +23,17 @@ class Rect:
 
     @property
     def width(self) -> float:
+        """Size along x, m."""
         return self.x1 - self.x0
 
     @property
     def depth(self) -> float:
+        """Size along z, m."""
         return self.z1 - self.z0
 
     @property
     def area(self) -> float:
+        """Square metres."""
         return self.width * self.depth
 
     def wall(self, side: str) -> tuple[np.ndarray, np.ndarray, float]:
