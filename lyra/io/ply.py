@@ -14,7 +14,6 @@ from lyra.io.atomic import replacing_file
 from lyra.io.ply_header import Body, Element, read_header
 from lyra.scene import Gaussians, require
 
-_BLOCK = 1 << 15  # rows converted at once: fits the cache, and keeps memory at the size of the scene
 _REST = {0: 0, 9: 1, 24: 2, 45: 3}
 
 
@@ -48,8 +47,8 @@ def save(
     fields = [("floats", "<f4", (len(names),))] + ([("seen", "u1")] if seen is not None else [])
     with replacing_file(path) as temporary, open(temporary, "wb") as file:
         file.write(("\n".join([*lines, "end_header"]) + "\n").encode("ascii"))
-        for first in range(0, len(scene), _BLOCK):
-            rows = slice(first, first + _BLOCK)
+        for first in range(0, len(scene), storage.BLOCK):
+            rows = slice(first, first + storage.BLOCK)
             block = np.zeros(len(scene.means[rows]), fields)
             _fill(block["floats"], scene, rows, k)
             if seen is not None:
@@ -69,11 +68,10 @@ def _names(rest: int) -> list[str]:
 def _fill(floats: np.ndarray, scene: Gaussians, rows: slice, k: int) -> None:
     """Write the rows of one block: [rows, 14 + 3 k] floats, k = coefficients a colour in the file."""
     sh = scene.sh[rows].numpy()
-    rest = floats[:, 9 : 6 + 3 * k].reshape(len(floats), 3, k - 1)
+    rest = floats[:, 9 : 6 + 3 * k].reshape(len(floats), 3, k - 1)  # a view: one axis becomes two
     floats[:, 0:3] = scene.means[rows].numpy()
     floats[:, 6:9] = sh[:, 0]
     rest[:, :, : sh.shape[1] - 1] = sh[:, 1:].transpose(0, 2, 1)
-    floats[:, 9 : 6 + 3 * k] = rest.reshape(len(floats), -1)
     floats[:, 6 + 3 * k] = storage.logit(scene.opacities[rows].numpy())
     floats[:, 7 + 3 * k : 10 + 3 * k] = storage.log_scale(scene.scales[rows].numpy())
     floats[:, 10 + 3 * k :] = scene.quats[rows].numpy()
@@ -118,7 +116,7 @@ def _degree(vertex: Element, path: str | os.PathLike) -> int:
 
 def _read(body: Body, vertex: Element, degree: int, path: str | os.PathLike) -> Gaussians:
     k, n = (degree + 1) ** 2, vertex.count
-    blocks = body.blocks(vertex, _BLOCK)
+    blocks = body.blocks(vertex, storage.BLOCK)
     first = next(blocks)  # before allocating: this checks that the file is as long as it says
     means, quats, scales = np.empty((n, 3), np.float32), np.empty((n, 4), np.float32), np.empty((n, 3), np.float32)
     opacities, sh = np.empty(n, np.float32), np.empty((n, k, 3), np.float32)

@@ -12,6 +12,7 @@ from lyra.scene import Gaussians, InputError, require
 
 log = logging.getLogger("lyra.io")
 
+BLOCK = 1 << 15  # rows converted at once: fits the cache, and keeps memory at the size of the scene
 MAX_LOGIT = 20.0  # sigmoid(20) is 1 in float32, so opacities 0 and 1 come back as 2e-9 and exactly 1
 MIN_SCALE = 1e-20  # a scale of 0 has no logarithm; squared in float32 this still is a number
 _BOMB_BYTES, _BOMB_RATIO = 1 << 26, 200  # real scenes inflate 1.1 to 10 times
@@ -23,14 +24,22 @@ def to_write(scene: Gaussians, path: str | os.PathLike, *, allow_empty: bool = F
     require(isinstance(scene, Gaussians), f"{path}: expected Gaussians to save, got {type(scene).__name__}")
     require(allow_empty or len(scene) > 0, f"{path}: the scene holds no Gaussians, so there is nothing to save")
     scene = scene.detach().to(device="cpu", dtype=torch.float32)
-    good = scene.finite() & (scene.scales >= 0).all(-1) & (scene.opacities >= 0) & (scene.opacities <= 1)
-    bad = len(scene) - int(good.sum())
+    bad = len(scene) - int((_usable(scene) & (scene.opacities >= 0) & (scene.opacities <= 1)).sum())
     require(
         bad == 0,
         f"{path}: {bad} of {len(scene)} Gaussians hold NaN, infinity, a negative scale or an opacity outside [0, 1]; "
         "drop them first, for example with prune()",
     )
     return scene
+
+
+def _usable(scene: Gaussians) -> torch.Tensor:
+    """Which Gaussians are finite with scales >= 0; in blocks, since the test needs copies of what it looks at."""
+    keep = torch.empty(len(scene), dtype=torch.bool)
+    for first in range(0, len(scene), BLOCK):
+        rows = scene[first : first + BLOCK]
+        keep[first : first + BLOCK] = rows.finite() & (rows.scales >= 0).all(-1)
+    return keep
 
 
 def to_scene(
@@ -60,7 +69,7 @@ def to_scene(
     opacities = np.clip(opacities, 0, 1)
     tensors = [torch.from_numpy(np.ascontiguousarray(a, np.float32)) for a in (means, quats, scales, opacities, sh)]
     scene = Gaussians(*tensors, None if seen is None else torch.from_numpy(np.ascontiguousarray(seen, bool)))
-    keep = scene.finite() & (scene.scales >= 0).all(-1)
+    keep = _usable(scene)
     kept = int(keep.sum())
     if kept == n:
         return scene, None

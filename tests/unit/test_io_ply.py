@@ -8,7 +8,7 @@ import pytest
 import torch
 from io_scenes import random_scene, worst
 
-from lyra.io import ply
+from lyra.io import ply, storage
 
 
 def _header(path) -> list[str]:
@@ -93,7 +93,7 @@ def test_extra_scalar_properties_are_skipped(tmp_path):
 
 
 def test_many_blocks(tmp_path, monkeypatch):
-    monkeypatch.setattr(ply, "_BLOCK", 64)
+    monkeypatch.setattr(storage, "BLOCK", 64)
     scene = random_scene(1000, 9)
     ply.save(scene, tmp_path / "a.ply")
     found = ply.load(tmp_path / "a.ply")
