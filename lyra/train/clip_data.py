@@ -42,27 +42,30 @@ def scene_folders(root: str | Path) -> list[Path]:
 def load_scenes(
     folders: Sequence[Path], device: torch.device, max_bytes: int, report: Callable[[str], None] = print
 ) -> UInt8[Tensor, "n length rows columns 3"]:
-    """All paths of the scenes as bytes on `device`, as many as fit into `max_bytes`; all must have one size."""
-    first = np.load(folders[0] / "rgb.npy", mmap_mode="r")
-    clip_bytes = int(np.prod(first.shape[1:]))
-    counts = [np.load(folder / "rgb.npy", mmap_mode="r").shape[0] for folder in folders]
-    total = min(sum(counts), max_bytes // clip_bytes)
+    """All paths of the scenes as bytes on `device`, as many as fit into `max_bytes`.
+
+    Scenes whose clips have another size than those of the first scene are left out, and `report` says how many.
+    """
+    shapes = [_mapped(folder).shape for folder in folders]
+    size = shapes[0][1:]
+    fitting = [folder for folder, shape in zip(folders, shapes, strict=True) if shape[1:] == size]
+    clip_bytes = int(np.prod(size))
+    total = min(sum(shape[0] for shape in shapes if shape[1:] == size), max_bytes // clip_bytes)
     require(total > 0, f"no clip of {clip_bytes} bytes fits into {max_bytes} bytes")
-    clips = torch.empty(total, *first.shape[1:], dtype=torch.uint8, device=device)
+    clips = torch.empty(total, *size, dtype=torch.uint8, device=device)
     done = 0
-    for folder in folders:
-        rgb = np.load(folder / "rgb.npy", mmap_mode="r")
-        require(
-            rgb.shape[1:] == first.shape[1:],
-            f"{folder} has clips {list(rgb.shape[1:])}, but {folders[0]} has {list(first.shape[1:])}",
-        )
-        rgb = rgb[: total - done]
-        clips[done : done + len(rgb)] = torch.from_numpy(np.array(rgb)).to(device)
-        done += len(rgb)
-        if done == total:
-            break
-    report(f"{done} clips {list(clips.shape[1:])}, {done * clip_bytes / 2**30:.2f} GiB on {device}")
+    for folder in fitting:
+        part = torch.from_numpy(np.array(_mapped(folder)[: total - done]))
+        clips[done : done + len(part)] = part.to(device)
+        done += len(part)
+    left_out = len(folders) - len(fitting)
+    report(f"{done} clips {list(size)}, {done * clip_bytes / 2**30:.2f} GiB on {device}, {left_out} scenes left out")
     return clips
+
+
+def _mapped(folder: Path) -> np.ndarray:
+    """A scene's frames, mapped; drop the array soon, since each one holds a file open."""
+    return np.load(folder / "rgb.npy", mmap_mode="r")
 
 
 def load_photos(pack: str | Path, split: str, device: torch.device) -> list[UInt8[Tensor, "3 rows columns"]]:

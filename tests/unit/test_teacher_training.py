@@ -16,7 +16,7 @@ from lyra.teacher.codec import VideoCodec
 from lyra.train import clip_data, codec_eval
 from lyra.train.codec import TINY, CodecTrainer
 
-SHAPE = clip_data.ClipShape(4, 9, 32, 48, 0.5)
+SHAPE = clip_data.ClipShape(2, 9, 32, 32, 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_batches_are_in_range_and_follow_the_generator(data):
     first = clip_data.draw(SHAPE, clips, photos, torch.Generator().manual_seed(3))
     again = clip_data.draw(SHAPE, clips, photos, torch.Generator().manual_seed(3))
     other = clip_data.draw(SHAPE, clips, photos, torch.Generator().manual_seed(4))
-    assert first.shape == (4, 3, 9, 32, 48) and first.abs().max() <= 1
+    assert first.shape == (2, 3, 9, 32, 32) and first.abs().max() <= 1
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
@@ -79,15 +79,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one(data, tmp_path):
     """Bit for bit: weights, average, optimiser and both generators are restored. The loss falls."""
     recipe = replace(TINY, ema=0.9)
     whole = CodecTrainer(recipe, torch.device("cpu"), 0)
-    losses = _train(whole, data, 8)
-    assert min(losses[-3:]) < 0.8 * losses[0]
+    losses = _train(whole, data, 6)
+    assert min(losses[-3:]) < 0.9 * losses[0]
     first = CodecTrainer(recipe, torch.device("cpu"), 0)
     _train(first, data, 3)
     first.save(tmp_path / "checkpoint.pt")
     second = CodecTrainer(recipe, torch.device("cpu"), 1)
     second.restore(tmp_path / "checkpoint.pt")
     assert second.step == 3
-    assert _train(second, data, 5) == losses[3:]
+    assert _train(second, data, 3) == losses[3:]
     for mine, theirs in zip(second.average.parameters(), whole.average.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
@@ -97,7 +97,7 @@ def test_statistics_normalise_the_latents_and_evaluation_writes_its_sheet(data, 
     clips, photos = _load(data)
     torch.manual_seed(0)
     codec = VideoCodec(TINY.vae).eval()
-    sets = codec_eval.held_out(clips, photos, 9, 32, 48)
+    sets = codec_eval.held_out(clips[:2], photos, 9, 32, 48)
     codec_eval.measure_statistics(codec, iter([sets["worlds"]]))
     with torch.no_grad():
         latents = codec.encode(sets["worlds"])
