@@ -62,7 +62,9 @@ def moving_caption(still: str, movers: list[str]) -> str:
 
 
 def article(noun: str) -> str:
-    """ "a sofa", "an armchair"."""
+    """ "a sofa", "an armchair", "shelves" (plural already)."""
+    if noun.endswith("s") and not noun.endswith("ss"):
+        return noun
     return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
 
 

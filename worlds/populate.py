@@ -156,7 +156,9 @@ def _ground_path(
     radius, tall = max(0.5 * size[0] + 0.05, 0.12), size[1]
     whole = length + size[2]
     ground = space.above_ground()
-    way = np.linspace(-0.5, 0.5, max(5, int(np.ceil(whole / (2.0 * space.voxel))))) * whole
+    walked = slice(1, -1)  # the ends are where nose and tail reach
+    inner = np.linspace(-0.5, 0.5, max(3, int(np.ceil(length / (2.0 * space.voxel))))) * length
+    way = np.concatenate([[-0.5 * whole], inner, [0.5 * whole]])
     heights = np.arange(min(radius + 1.5 * space.voxel, 0.7 * tall), tall, 2.0 * space.voxel)
     half_fov = np.arctan(0.5 * watch.width / watch.K[0, 0])
     heading = np.arctan2(watch.c2w[0, 2], watch.c2w[2, 2])
@@ -178,12 +180,11 @@ def _ground_path(
         cell, inside = space.index(body)
         if not inside.all() or space.distance[tuple(cell.T)].min() < radius + 0.5 * space.voxel:
             continue
-        walked = np.abs(way) <= 0.5 * length + 1e-9
         chest, top = (line[walked] + share * tall * up for share in (0.6, 0.95))
         if watch.sees(chest, space).mean() < 0.6 or watch.sees(top, space).mean() < 0.4:
             continue
         exact = ground_heights(triangles, line[walked], 2.0 * space.voxel)
-        if exact is not None and len(exact) >= 2:
+        if exact is not None:
             return np.stack([line[walked, 0], exact, line[walked, 2]], axis=-1)
     return None
 

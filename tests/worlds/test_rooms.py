@@ -214,7 +214,7 @@ def test_captions_read_like_sentences():
     assert [plural(word) for word in ("shelves", "bench", "man", "dresser with drawers")] == [
         "shelves", "benches", "men", "dressers with drawers",
     ]  # fmt: skip
-    assert things_words([]) == ""
+    assert things_words(["track lights", "chair"]) == "track lights and a chair" and things_words([]) == ""
 
 
 def test_colour_words():
