@@ -79,15 +79,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one(data, tmp_path):
     """Bit for bit: weights, average, optimiser and both generators are restored. The loss falls."""
     recipe = replace(TINY, ema=0.9)
     whole = CodecTrainer(recipe, torch.device("cpu"), 0)
-    losses = _train(whole, data, 6)
-    assert min(losses[-3:]) < 0.9 * losses[0]
+    losses = _train(whole, data, 4)
+    assert min(losses[1:]) < losses[0]
     first = CodecTrainer(recipe, torch.device("cpu"), 0)
-    _train(first, data, 3)
+    _train(first, data, 2)
     first.save(tmp_path / "checkpoint.pt")
     second = CodecTrainer(recipe, torch.device("cpu"), 1)
     second.restore(tmp_path / "checkpoint.pt")
-    assert second.step == 3
-    assert _train(second, data, 3) == losses[3:]
+    assert second.step == 2
+    assert _train(second, data, 2) == losses[2:]
     for mine, theirs in zip(second.average.parameters(), whole.average.parameters(), strict=True):
         assert torch.equal(mine, theirs)
 
