@@ -70,9 +70,10 @@ def article(noun: str) -> str:
 
 def plural(noun: str) -> str:
     """ "sofas", "benches", "shelves" (already plural)."""
-    if " with " in noun:
-        head, rest = noun.split(" with ", 1)
-        return f"{plural(head)} with {rest}"
+    for link in (" with ", " in ", " driven by "):
+        if link in noun:
+            head, rest = noun.split(link, 1)
+            return f"{plural(head)}{link}{rest}"
     if noun.endswith("ves") or (noun.endswith("s") and not noun.endswith("ss")):
         return noun
     if noun.endswith(("man", "woman")):

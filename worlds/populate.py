@@ -83,14 +83,17 @@ def populate(
     return replace(world, movers=tuple(movers)), space
 
 
-def visible(movers: tuple[Mover, ...], space: FreeSpace, watch: Watch) -> bool:
-    """True if the camera sees the middle of some mover half way through the clip."""
+def visible(movers: tuple[Mover, ...], space: FreeSpace, watch: Watch, reach: float) -> bool:
+    """True if the camera sees the middle of some mover, not farther than `reach` m, half way through the clip."""
     time = 0.5 * watch.duration
     middles = []
     for mover in movers:
         matrix, points = pose_at(mover, time), vertices_at(mover, time)
         middles.append(matrix[:3, :3] @ (0.5 * (points.min(axis=0) + points.max(axis=0))) + matrix[:3, 3])
-    return bool(middles) and bool(watch.sees(np.array(middles), space).any())
+    if not middles:
+        return False
+    near = np.linalg.norm(np.array(middles) - watch.c2w[:3, 3], axis=1) < reach
+    return bool((near & watch.sees(np.array(middles), space)).any())
 
 
 def _furniture_in_motion(

@@ -168,7 +168,7 @@ class SceneMaker:
                 K = intrinsics(style.width, style.height, lens.fov)
                 watch = Watch(first, K, style.width, style.height, (style.frames - 1) / style.fps)
                 scene, room = populate(world, built, space, triangles, watch, self.library, rng)
-                if not visible(scene.movers, space, watch):
+                if not visible(scene.movers, space, watch, 3.0 * world.near_scale):
                     continue
                 source = self._source(room, first, seen.median, lens, world.near_scale, rng)
             six = six_paths(room, source, seen.median, lens, world.near_scale, rng, style.frames, style.movement)

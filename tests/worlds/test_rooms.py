@@ -211,8 +211,8 @@ def test_captions_read_like_sentences():
     )
     assert moving_caption(caption, ["man", "ball"]).endswith("daylight. A man and a ball move.")
     assert moving_caption("A street.", []) == "A street."
-    assert [plural(word) for word in ("shelves", "bench", "man", "dresser with drawers")] == [
-        "shelves", "benches", "men", "dressers with drawers",
+    assert [plural(word) for word in ("shelves", "bench", "man", "dresser with drawers", "woman in a robe")] == [
+        "shelves", "benches", "men", "dressers with drawers", "women in a robe",
     ]  # fmt: skip
     assert things_words(["track lights", "chair"]) == "track lights and a chair" and things_words([]) == ""
 
