@@ -113,7 +113,7 @@ def load(path: str | os.PathLike) -> Gaussians:
             raise
         raise InputError(f"{path}: its glTF structure is damaged ({type(error).__name__}: {error})") from error
     require(len(parts) > 0, f"{path}: holds no {_EXTENSION} primitive, so no Gaussians")
-    return Gaussians.concat(parts)
+    return parts[0] if len(parts) == 1 else Gaussians.concat(parts)
 
 
 def _moved(part: Gaussians, matrix: np.ndarray, path: str | os.PathLike) -> Gaussians:
@@ -187,17 +187,21 @@ def _read_primitive(document: dict, attributes: dict, binary: np.ndarray, path: 
     degree = 0
     while degree < 3 and f"{_EXTENSION}:SH_DEGREE_{degree + 1}_COEF_0" in attributes:
         degree += 1
-    coefficients = [
-        column(f"{_EXTENSION}:SH_DEGREE_{d}_COEF_{i}", 3) for d in range(degree + 1) for i in range(2 * d + 1)
-    ]
     columns = [
         column("POSITION", 3), column(f"{_EXTENSION}:ROTATION", 4)[:, [3, 0, 1, 2]],
         column(f"{_EXTENSION}:SCALE", 3), column(f"{_EXTENSION}:OPACITY", 1)[:, 0],
     ]  # fmt: skip
+    n = len(columns[0])
+    sh = np.empty((n, (degree + 1) ** 2, 3), np.float32)
     seen = column("_SEEN", 1)[:, 0] != 0 if "_SEEN" in attributes else None
-    lengths = {len(c) for c in [*columns, *coefficients, *([] if seen is None else [seen])]}
-    require(len(lengths) == 1, f"{path}: the attributes of its Gaussians have different lengths")
-    return storage.to_scene(path, *columns, np.stack(coefficients, 1), seen)[0]
+    same = all(len(c) == n for c in [*columns, *([] if seen is None else [seen])])
+    for k in range(sh.shape[1]):
+        d = int(k**0.5)
+        coefficient = column(f"{_EXTENSION}:SH_DEGREE_{d}_COEF_{k - d * d}", 3)
+        same = same and len(coefficient) == n
+        require(same, f"{path}: the attributes of its Gaussians have different lengths")
+        sh[:, k] = coefficient
+    return storage.to_scene(path, *columns, sh, seen)[0]
 
 
 def _accessor(document: dict, index: int, binary: np.ndarray, width: int, path: str | os.PathLike) -> np.ndarray:

@@ -59,14 +59,13 @@ def pack(
     """
     moving = isinstance(scene, DynamicGaussians)
     flat = storage.to_write(scene.gaussians if moving else scene, path)
-    columns = _columns(flat)
-    start = end = np.zeros(0, np.float32)
+    start = end = velocities = np.zeros(0, np.float32)
     if moving:
-        start, end = scene.start.float().cpu().numpy(), scene.end.float().cpu().numpy()
-        columns["velocity"] = scene.velocities.float().cpu().numpy()
+        start, end, velocities = (v.float().cpu().numpy() for v in (scene.start, scene.end, scene.velocities))
     chunks, blobs, offset = [], [], 0
     for rows, lifetime in _groups(flat.means.numpy(), start, end):
-        entry, blob = _pack_chunk({name: column[rows] for name, column in columns.items()}, lifetime)
+        columns = _columns(flat[torch.from_numpy(rows)])
+        entry, blob = _pack_chunk(columns, velocities[rows] if moving else None, lifetime)
         chunks.append({**entry, "offset": offset, "bytes": len(blob)})
         blobs.append(blob)
         offset += len(blob)
@@ -83,7 +82,7 @@ def pack(
 
 
 def _columns(flat: Gaussians) -> dict[str, np.ndarray]:
-    """Everything a chunk stores, quantised to integers but for means, velocities and lifetimes."""
+    """Everything a chunk stores, quantised to integers but for the means."""
     largest, others = storage.smallest_three(flat.quats.numpy())
     turn = np.rint(others * 16383).astype(np.int32) + 16384  # 15 bits, 0 exact
     turn[:, 0] |= (largest & 1) << 15
@@ -133,10 +132,9 @@ def _split(rows: np.ndarray, means: np.ndarray, size: int, lifetime: tuple[float
         yield rows[first : first + size], lifetime
 
 
-def _pack_chunk(columns: dict[str, np.ndarray], lifetime) -> tuple[dict, bytes]:
+def _pack_chunk(columns: dict[str, np.ndarray], velocity: np.ndarray | None, lifetime) -> tuple[dict, bytes]:
     """Header entry and gzip stream of one chunk."""
     means = columns.pop("means").astype(np.float64)
-    velocity = columns.pop("velocity", None)
     origin = means.min(0)
     sigma = np.exp((np.quantile(columns["scale"], 0.01) - 32768) / 128)
     # finer than can be seen, but Gaussians at almost the same depth should keep their order; coarser only where 24
@@ -216,7 +214,7 @@ def unpack(data: bytes, path: str | os.PathLike = "scene") -> Gaussians | Dynami
         for c in header["chunks"]
     ]
     require(len(parts) > 0, f"{path}: holds no Gaussians")
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
     sh = columns["sh"].reshape(-1, coefficients, 3)
     seen = columns["seen"][:, 0] != 0 if header["seen"] else None
     scene, kept = storage.to_scene(

@@ -5,6 +5,7 @@ those of PLY (OpenCV, ours), unchanged, as most tools write them, or "rub" (x ri
 documents say: the file itself does not tell (docs/formats.md).
 """
 
+import itertools
 import os
 import struct
 import zlib
@@ -41,19 +42,23 @@ def save(
     require(version in (3, 4), f"{path}: SPZ can be written as version 3 or 4, got {version!r}")
     require(all(1 <= b <= 8 for b in sh_bits), f"{path}: sh_bits must be two numbers from 1 to 8, got {sh_bits!r}")
     scene = _turned(storage.to_write(scene, path), axes, path)
-    streams, fraction = _encode(scene, path, sh_bits)
+    fraction = _fraction_bits(scene, path)
+    _warn_if_clipped(scene, path)
+    blocks = [scene[first : first + storage.BLOCK] for first in range(0, len(scene), storage.BLOCK)]
+    streams = list(zip(*(_encode(block, fraction, sh_bits) for block in blocks), strict=True))
     fields = [MAGIC, version, len(scene), scene.sh_degree, fraction, 0]
     with replacing_file(path) as temporary, open(temporary, "wb") as file:
         if version == 3:
             packer = zlib.compressobj(6, wbits=31)
             file.write(packer.compress(_HEADER.pack(*fields, 0)))
-            for stream in streams:
-                file.write(packer.compress(stream))
+            for part in itertools.chain.from_iterable(streams):
+                file.write(packer.compress(part))
             file.write(packer.flush())
         else:
-            packed = [_zstd(path).ZstdCompressor(level=12).compress(stream) for stream in streams]
+            raw = [b"".join(stream) for stream in streams]
+            packed = [_zstd(path).ZstdCompressor(level=12).compress(stream) for stream in raw]
             file.write(_HEADER.pack(*fields, len(packed)) + struct.pack("<I12x", 32))
-            file.write(b"".join(struct.pack("<QQ", len(p), s.nbytes) for p, s in zip(packed, streams, strict=True)))
+            file.write(b"".join(struct.pack("<QQ", len(p), len(r)) for p, r in zip(packed, raw, strict=True)))
             file.write(b"".join(packed))
 
 
@@ -80,13 +85,14 @@ def _fraction_bits(scene: Gaussians, path: str | os.PathLike) -> int:
     return max(0, min(max(16, wanted), possible, 24))
 
 
-def _encode(scene: Gaussians, path: str | os.PathLike, sh_bits: tuple[int, int]) -> tuple[list[np.ndarray], int]:
-    """The attribute streams in file order (SH only if there is any) and the fractional bits of the positions."""
-    fraction = _fraction_bits(scene, path)
-    log_scales = (storage.log_scale(scene.scales.numpy()) + 10) * 16
-    outside = int(((log_scales < -0.5) | (log_scales > 255.5)).any(1).sum())
+def _warn_if_clipped(scene: Gaussians, path: str | os.PathLike) -> None:
+    outside = int(((scene.scales < 4.4e-5) | (scene.scales > 390)).any(1).sum())
     if outside:
         storage.log.warning("%s: %d Gaussians are smaller than 4.5e-5 or larger than 380 units; clipped", path, outside)
+
+
+def _encode(scene: Gaussians, fraction: int, sh_bits: tuple[int, int]) -> list[bytes]:
+    """The attribute streams of some Gaussians in file order (SH only if there is any)."""
     fixed = np.rint(scene.means.numpy().astype(np.float64) * 2.0**fraction).astype("<i4")
     largest, others = storage.smallest_three(scene.quats.numpy()[:, [1, 2, 3, 0]])
     magnitude = np.floor(np.abs(others) * 511 + 0.5).clip(max=511).astype(np.uint32)
@@ -98,12 +104,12 @@ def _encode(scene: Gaussians, path: str | os.PathLike, sh_bits: tuple[int, int])
         fixed.view(np.uint8).reshape(-1, 4)[:, :3],
         np.rint(scene.opacities.numpy() * 255).astype(np.uint8),
         np.rint(scene.sh[:, 0].numpy() * _COLOUR + 127.5).clip(0, 255).astype(np.uint8),
-        np.rint(log_scales).clip(0, 255).astype(np.uint8),
+        np.rint((storage.log_scale(scene.scales.numpy()) + 10) * 16).clip(0, 255).astype(np.uint8),
         turn.astype("<u4"),
     ]
     if scene.sh_degree > 0:
         streams.append(_encode_sh(scene.sh[:, 1:].numpy(), sh_bits))
-    return [np.ascontiguousarray(stream).reshape(-1).view(np.uint8) for stream in streams], fraction
+    return [stream.tobytes() for stream in streams]
 
 
 def _encode_sh(rest: np.ndarray, sh_bits: tuple[int, int]) -> np.ndarray:
@@ -170,7 +176,9 @@ def _decode(streams: list[np.ndarray], version: int, degree: int, fraction: int,
         quats = storage.from_smallest_three((turn >> 30).astype(np.intp), others)[:, [3, 0, 1, 2]]
     sh = np.empty((n, (degree + 1) ** 2, 3), np.float32)
     sh[:, 0] = (colours.reshape(n, 3) - np.float32(127.5)) / _COLOUR
-    sh[:, 1:] = (rest.reshape(n, -1, 3) - np.float32(128)) / 128
+    sh[:, 1:] = rest.reshape(n, -1, 3)
+    sh[:, 1:] -= 128
+    sh[:, 1:] /= 128
     linear = np.exp(scales.reshape(n, 3).astype(np.float32) / 16 - 10)
     return storage.to_scene(path, means, quats, linear, alphas.astype(np.float32) / 255, sh)[0]
 

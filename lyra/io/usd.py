@@ -120,7 +120,7 @@ def load(path: str | os.PathLike) -> Gaussians | DynamicGaussians:
     moving = [field for field in fields if _samples(field)]
     still = [_read_field(field, Usd.TimeCode.Default(), ours, path) for field in fields if not _samples(field)]
     if not moving:
-        return Gaussians.concat(still)
+        return still[0] if len(still) == 1 else Gaussians.concat(still)
     first, last, fps = stage.GetStartTimeCode(), stage.GetEndTimeCode(), stage.GetTimeCodesPerSecond()
     good = 0 < fps < 1e6 and 0 <= last - first < 1e6
     require(good, f"{path}: its time codes {first:g} to {last:g} at {fps:g} a second make no sense")
