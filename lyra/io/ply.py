@@ -28,9 +28,10 @@ def save(
 ) -> None:
     """Write `scene` as a 3DGS PLY.
 
-    layout "standard" holds the SH degree of the scene and, where provenance is known, one `uchar seen` behind the
-    floats, which other readers skip. layout "full" always is 62 floats (248 bytes) a row with degree 3, for importers
-    that accept nothing else; provenance is left out. `scale` ("metric", "relative") and `gravity` go into comments.
+    layout "standard" holds the SH degree of the scene and, where provenance is known, one more float `seen` (0 or 1),
+    which other readers skip (they choke on a uchar). layout "full" always is 62 floats (248 bytes) a row with degree
+    3, for importers that accept nothing else; provenance is left out. `scale` ("metric", "relative") and `gravity` go
+    into comments.
     Raises InputError for scenes that are empty (unless `allow_empty`) or not finite.
     """
     require(layout in ("standard", "full"), f"{path}: the PLY layout must be 'standard' or 'full', got {layout!r}")
@@ -43,16 +44,16 @@ def save(
     lines += [f"comment scale: {scale}"] if scale else []
     lines += [f"comment gravity: {' '.join(f'{v:g}' for v in gravity)}"] if gravity is not None else []
     lines += [f"element vertex {len(scene)}", *(f"property float {name}" for name in names)]
-    lines += ["property uchar seen"] if seen is not None else []
-    fields = [("floats", "<f4", (len(names),))] + ([("seen", "u1")] if seen is not None else [])
+    lines += ["property float seen"] if seen is not None else []
+    width = len(names) + (seen is not None)
     with replacing_file(path) as temporary, open(temporary, "wb") as file:
         file.write(("\n".join([*lines, "end_header"]) + "\n").encode("ascii"))
         for first in range(0, len(scene), storage.BLOCK):
             rows = slice(first, first + storage.BLOCK)
-            block = np.zeros(len(scene.means[rows]), fields)
-            _fill(block["floats"], scene, rows, k)
+            block = np.zeros((len(scene.means[rows]), width), "<f4")
+            _fill(block[:, : len(names)], scene, rows, k)
             if seen is not None:
-                block["seen"] = seen[rows]
+                block[:, -1] = seen[rows]
             file.write(block)
 
 

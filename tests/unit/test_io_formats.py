@@ -119,7 +119,7 @@ def test_rows_that_are_not_finite_are_dropped_with_a_warning(tmp_path, caplog):
     scene = random_scene(50, 4)
     io.save(scene, tmp_path / "a.ply")
     data = bytearray((tmp_path / "a.ply").read_bytes())
-    row = 4 * 26 + 1
+    row = 4 * 27
     data[len(data) - 3 * row : len(data) - 3 * row + 4] = np.float32(np.nan).tobytes()
     (tmp_path / "a.ply").write_bytes(data)
     with caplog.at_level(logging.WARNING, "lyra.io"):
