@@ -17,6 +17,7 @@ from worlds.pack import Pack, open_pack
 from worlds.paths.freespace import FreeSpace, level_space, room_space, triangles_of, with_movers
 from worlds.paths.plan import Lens, acceptable, free_walk, six_paths
 from worlds.paths.plan import Path as CameraPath
+from worlds.paths.sparse import median_depth
 from worlds.paths.starts import intrinsics, starts
 from worlds.paths.trajectories import SIX
 from worlds.paths.walks import walk
@@ -161,24 +162,28 @@ class SceneMaker:
     ) -> Planned | None:
         style = self.style
         lens = Lens(float(rng.uniform(45.0, 90.0)), style.width / style.height)
-        for first, seen in starts(space, world, lens.fov, lens.aspect, rng)[: STARTS[dynamic]]:
+        for first, _ in starts(space, world, lens.fov, lens.aspect, rng)[: STARTS[dynamic]]:
+            median = median_depth(triangles, first, lens.fov, lens.aspect)
             scene, room = world, space
             source = first
             if dynamic:
+                # What moves is costly to place: first see whether the place is good for anything.
+                if six_paths(space, first, median, lens, world.near_scale, rng, style.frames, style.movement) is None:
+                    continue
                 K = intrinsics(style.width, style.height, lens.fov)
                 watch = Watch(first, K, style.width, style.height, (style.frames - 1) / style.fps)
                 scene, room = populate(world, built, space, triangles, watch, self.library, rng)
                 if not visible(scene.movers, space, watch, 3.0 * world.near_scale):
                     continue
-                source = self._source(room, first, seen.median, lens, world.near_scale, rng)
-            six = six_paths(room, source, seen.median, lens, world.near_scale, rng, style.frames, style.movement)
+                source = self._source(room, first, median, lens, world.near_scale, rng)
+            six = six_paths(room, source, median, lens, world.near_scale, rng, style.frames, style.movement)
             if six is None:
                 continue
             walks = [
-                free_walk(room, first, seen, lens, world.near_scale, rng, style.frames) for _ in range(style.walks)
+                free_walk(room, first, median, lens, world.near_scale, rng, style.frames) for _ in range(style.walks)
             ]
             paths = (*six, *(w for w in walks if w))
-            return self._arranged(scene, room, source, paths, seen.median, lens.fov)
+            return self._arranged(scene, room, source, paths, median, lens.fov)
         return None
 
     def _source(

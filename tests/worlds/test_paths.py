@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 
 from worlds.paths.freespace import room_space, surface_points, triangles_of, voxelise
 from worlds.paths.plan import CLEARANCE, Lens, free_walk, six_paths
+from worlds.paths.sparse import GRID, median_depth, sparse_depth
 from worlds.paths.starts import intrinsics, look, look_along, probe, starts
 from worlds.paths.trajectories import SIX, trajectory, views
 from worlds.paths.walks import KINDS, catmull_rom, walk
@@ -113,27 +114,30 @@ def test_starts_look_at_furniture_with_a_level_horizon(flat):
         assert 0.75 < c2w[1, 3] < 2.05
 
 
-def test_median_depth_of_the_probe_agrees_with_the_triangles(flat):
-    """Against exact ray-triangle hits: within 6 % (4.2 % measured; voxels are hit a little early)."""
+def test_sparse_depth_is_exact(flat):
+    """Against every ray with every triangle, worst 2e-4 of the value; the voxel probe's median is within 20 %."""
     _, triangles, _, lens, found = flat
     c2w, seen = found[0]
+    depth = sparse_depth(triangles, c2w, lens.fov, lens.aspect)
+    columns, rows = GRID
     half = np.tan(np.radians(lens.fov) / 2)
-    x, y = np.meshgrid(np.linspace(-0.92, 0.92, 9) * half, np.linspace(-0.92, 0.92, 7) * half / lens.aspect)
-    rays = np.stack([x.ravel(), y.ravel(), np.ones(63)], axis=-1) @ c2w[:3, :3].T
-    a, e1, e2 = triangles[:, 0], triangles[:, 1] - triangles[:, 0], triangles[:, 2] - triangles[:, 0]
-    depth = []
-    for ray in rays:
-        p = np.cross(ray, e2)
-        det = np.einsum("ni,ni->n", e1, p)
+    x, y = np.meshgrid((np.arange(columns) + 0.5) / columns * 2 - 1, (np.arange(rows) + 0.5) / rows * 2 - 1)
+    rays = np.stack([x * half, y * half / lens.aspect, np.ones_like(x)], axis=-1) @ c2w[:3, :3].T
+    a, b, c = np.moveaxis(triangles.astype(np.float64), 1, 0)
+    e1, e2 = b - a, c - a
+    away = c2w[:3, 3] - a
+    for row, column in np.random.default_rng(0).integers((0, 0), (rows, columns), (60, 2)):
+        ray = rays[row, column]
+        across = np.cross(ray, e2)
+        det = np.einsum("ni,ni->n", e1, across)
         det = np.where(np.abs(det) < 1e-12, np.inf, det)
-        t = c2w[:3, 3] - a
-        u = np.einsum("ni,ni->n", t, p) / det
-        q = np.cross(t, e1)
-        v, z = q @ ray / det, np.einsum("ni,ni->n", e2, q) / det
-        hit = (u >= 0) & (v >= 0) & (u + v <= 1) & (z > 1e-3) & np.isfinite(det)
-        depth.append(z[hit].min() if hit.any() else np.inf)
-    depth = np.array(depth)
-    assert abs(np.median(depth[np.isfinite(depth)]) / seen.median - 1.0) < 0.06
+        turned = np.cross(away, e1)
+        u, v = np.einsum("ni,ni->n", away, across) / det, turned @ ray / det
+        z = np.einsum("ni,ni->n", e2, turned) / det
+        hit = (u >= 0) & (v >= 0) & (u + v <= 1) & (z > 0.02) & np.isfinite(det)
+        expected = z[hit].min() if hit.any() else np.inf
+        assert depth[row, column] == pytest.approx(expected, rel=1e-3)
+    assert abs(median_depth(triangles, c2w, lens.fov, lens.aspect) / seen.median - 1.0) < 0.2
 
 
 def test_six_paths_keep_clear_and_start_together(flat):
@@ -147,7 +151,7 @@ def test_six_paths_keep_clear_and_start_together(flat):
     surface = cKDTree(surface_points(triangles, 0.04))
     for path, six in zip(made, SIX, strict=True):
         np.testing.assert_allclose(path.c2w[0], c2w, atol=1e-9)
-        assert 0.5 * six.low <= path.distance <= six.high
+        assert 0.25 * six.low <= path.distance <= six.high
         expected = trajectory(c2w, six.kind, path.distance, seen.median, 25)
         np.testing.assert_array_equal(path.c2w, expected)
         gaps, _ = surface.query(path.c2w[:, :3, 3])
@@ -176,7 +180,9 @@ def test_walks_are_smooth_rigid_and_begin_at_the_start(kind):
 
 def test_free_walks_keep_clear(flat):
     world, _, space, lens, found = flat
-    made = [free_walk(space, c, seen, lens, world.near_scale, np.random.default_rng(5), 25) for c, seen in found[:6]]
+    made = [
+        free_walk(space, c, seen.median, lens, world.near_scale, np.random.default_rng(5), 25) for c, seen in found[:6]
+    ]
     made = [path for path in made if path]
     assert made
     for path in made:

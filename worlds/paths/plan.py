@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from worlds.paths.freespace import FreeSpace
-from worlds.paths.starts import HIT_SHARE_END, View, probe
+from worlds.paths.starts import HIT_SHARE_END, probe
 from worlds.paths.trajectories import SIX, trajectory
 from worlds.paths.walks import KINDS, SHARES, walk
 
-SHORTEN = (1.0, 0.8, 0.65, 0.5)  # a colliding trajectory is tried again at these shares of its distance
+SHORTEN = (1.0, 0.8, 0.65, 0.5, 0.35, 0.25)  # a colliding trajectory is tried again at these shares of its distance
 CLEARANCE = 0.055  # metres per metre of near_scale that every camera keeps from any surface
 
 
@@ -59,7 +59,7 @@ def six_paths(
     """The six trajectories from first f64 [4, 4] (or [count, 4, 4], a moving input camera), or None.
 
     Distances are drawn uniformly from the method's ranges times `movement`; a trajectory that would collide or look
-    into the void is shortened down to half, and the whole start is given up if that does not help.
+    into the void is shortened down to a quarter, and the whole start is given up if that does not help.
     """
     paths = []
     for six in SIX:
@@ -75,13 +75,14 @@ def six_paths(
 
 
 def free_walk(
-    space: FreeSpace, first: np.ndarray, seen: View, lens: Lens, scale: float, rng: np.random.Generator, count: int
+    space: FreeSpace, first: np.ndarray, median: float, lens: Lens, scale: float, rng: np.random.Generator, count: int
 ) -> Path | None:
-    """The best of up to six free walks from first f64 [4, 4] by what their last frames see, or None."""
+    """The best of up to six free walks from first f64 [4, 4], whose median depth is `median` m, by what their last
+    frames see, or None."""
     best, best_score = None, -1.0
     for _ in range(6):
         kind = str(rng.choice(KINDS, p=SHARES))
-        c2w = walk(first, kind, seen.median, scale, count, rng)
+        c2w = walk(first, kind, median, scale, count, rng)
         if not acceptable(space, c2w, lens, scale):
             continue
         score = probe(space, c2w[-1:], lens.fov, lens.aspect, scale)[0].structure
