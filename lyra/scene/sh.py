@@ -63,7 +63,8 @@ def basis(directions: Float[Tensor, "*b 3"], max_degree: int) -> Float[Tensor, "
 
 def evaluate(sh: Float[Tensor, "*b k 3"], directions: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
     """Colours seen along unit world directions (from the camera to the Gaussian), clamped at 0 as 3DGS does."""
-    return ((basis(directions, degree(sh.shape[-2]))[..., None] * sh).sum(-2) + 0.5).clamp_min(0)
+    weights = basis(directions, degree(sh.shape[-2]))
+    return ((weights[..., None, :] @ sh).squeeze(-2) + 0.5).clamp_min(0)
 
 
 @functools.cache
