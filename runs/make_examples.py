@@ -57,7 +57,7 @@ def lift(rgb, depth, camera: Cameras, keep) -> Gaussians:
     z = rotations.normalize(torch.linalg.cross(right, down))
     y = torch.linalg.cross(z, x)
     extent = torch.stack([right.norm(dim=-1), (down * y).sum(-1).abs().clamp_min(0.3 * pixel[..., 0])], -1)
-    scales = SPREAD * torch.cat([extent, THIN * extent.amin(-1, keepdim=True)], -1)
+    scales = (SPREAD * torch.cat([extent, THIN * extent.amin(-1, keepdim=True)], -1)).clamp_min(1e-4)
     quats = rotations.matrix_to_quat(torch.stack([x, y, z], -1))
     n = int(keep.sum())
     return Gaussians.from_rgb(points[keep], quats[keep], scales[keep], torch.full((n,), 0.9), rgb[keep])
@@ -97,7 +97,7 @@ def refine(scene: Gaussians, rgb, usable, cameras: Cameras, steps: int) -> Gauss
         error.backward()
         optimizer.step()
         if step % 20 == 0:
-            print(f"step {step}: mean error {float(error):.4f}", flush=True)
+            print(f"step {step}: mean error {error.item():.4f}", flush=True)
     return Gaussians(*(t.detach() for t in _fields(now)), scene.seen).prune(min_opacity=0.02)
 
 
@@ -106,7 +106,7 @@ def views_of(k: int, t: int) -> list[tuple[int, int]]:
     return [(0, 0)] + [(path, frame) for frame in range(t - 1, 0, -1) for path in range(k)]
 
 
-def room(packs: Path, index: int, steps: int) -> Gaussians:
+def room(packs: Path, index: int, steps: int):
     """A furnished room as a static scene."""
     plan, rgb, depth, moving, cameras = film(packs, index, False, Style(width=512, height=288, frames=7, twin=False))
     path, frame = map(torch.tensor, zip(*views_of(*rgb.shape[:2]), strict=True))
@@ -116,7 +116,7 @@ def room(packs: Path, index: int, steps: int) -> Gaussians:
     return scene, plan
 
 
-def walk(packs: Path, index: int, steps: int) -> DynamicGaussians:
+def walk(packs: Path, index: int, steps: int):
     """A moving scene: its still part once, and what moves as one set of Gaussians a frame."""
     style = Style(width=384, height=216, frames=25, twin=False)
     plan, rgb, depth, moving, cameras = film(packs, index, True, style)

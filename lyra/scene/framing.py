@@ -37,7 +37,7 @@ def first_view(
 ) -> tuple[Cameras, float]:
     """A camera (shape []) that shows the scene, and the depth at which its subject lies.
 
-    If at least half of the scene's substance is in view of the camera at the origin looking along +z (as in every
+    If a quarter or more of the substance is in view of the camera at the origin looking along +z (as in every
     scene made by Lyra), that camera is taken and the depth is the median one in its view. Otherwise the camera steps
     back along -z until the sphere of `focus` fits.
     """
@@ -47,7 +47,7 @@ def first_view(
     pixels, z = origin.project(solid.means)
     size = torch.tensor([width, height]).to(pixels)
     shown = (z > 0) & (pixels >= 0).all(-1) & (pixels < size).all(-1)
-    if float(solid.opacities[shown].sum()) >= 0.5 * float(solid.opacities.sum()):
+    if float(solid.opacities[shown].sum()) >= 0.25 * float(solid.opacities.sum()):
         return origin, float(weighted_quantile(z[shown], solid.opacities[shown], 0.5))
     half = math.atan(math.tan(math.radians(fov_x_deg) / 2) * min(1.0, height / width))
     distance = radius / math.sin(half)

@@ -370,7 +370,7 @@ def test_the_first_view_shows_the_scene(seed, place, fov, size):
     camera, depth = first_view(scene, fov, *size)
     pixels, z = camera.project(scene.means)
     shown = (z > 0) & (pixels >= 0).all(-1) & (pixels < torch.tensor(size)).all(-1)
-    assert float(scene.opacities[shown].sum() / scene.opacities.sum()) >= 0.5
+    assert float(scene.opacities[shown].sum() / scene.opacities.sum()) >= 0.25
     assert depth > 0
 
 
