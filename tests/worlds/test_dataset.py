@@ -308,7 +308,7 @@ def test_captions_name_what_moves():
 
 
 def test_the_evaluation_set_is_complete_and_consistent():
-    """12 still and 4 moving scenes, small; warping the first frame into still views agrees: median over 30 dB (31.1)."""
+    """12 still and 4 moving scenes, small; the first frame warped into still views: median over 30 dB (31.1)."""
     folder = ROOT / FOLDER
     scenes = list(load(folder))
     assert [sum(s.dynamic == flag for s in scenes) for flag in (False, True)] == [12, 4]
