@@ -4,7 +4,9 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from lyra.cli.report import AsJson, Out, SceneIn, file_size, finish, status
+from lyra.cli.report import AsJson, Out, SceneIn, file_size, finish, reading_seconds, size_on_disk, waiting
+
+_SECONDS = {".spz": (1.2, 2.9), ".sog": (1.7, 21.0), ".lyra4d": (2.4, 7.0), ".html": (3.0, 8.0), ".ply": (0.2, 0.6)}
 
 
 def export(
@@ -34,9 +36,10 @@ def export(
     from lyra.scene import require
 
     began = time.perf_counter()
-    with status(f"{scene} -> {out}"):
+    with waiting(f"reading {scene}", reading_seconds(scene)):
         kept = _thin(load(scene), at, min_opacity, max_splats)
-        require(len(kept) > 0, f"{scene}: no Gaussian is left to export; lower --min-opacity or raise --max-splats")
+    require(len(kept) > 0, f"{scene}: no Gaussian is left to export; lower --min-opacity or raise --max-splats")
+    with waiting(f"writing {out}", _writing_seconds(kept, out.suffix.lower())):
         if out.suffix.lower() in (".html", ".htm"):
             from lyra.io.cameras import load_cameras
             from lyra.view.page import save_html
@@ -45,10 +48,19 @@ def export(
         else:
             require(cameras is None, f"--cameras goes with .html, not with {out.name}")
             save(kept, out, **({"layout": ply_layout} if out.suffix.lower() == ".ply" else {}))
-    size = sum(f.stat().st_size for f in out.rglob("*")) if out.is_dir() else out.stat().st_size
+    size = size_on_disk(out)
     seconds = time.perf_counter() - began
     facts = {"out": str(out), "gaussians": len(kept), "bytes": size, "seconds": round(seconds, 2)}
     finish(facts, f"wrote {out}: {len(kept):,} Gaussians, {file_size(size)}, {seconds:.1f} s", json)
+
+
+def _writing_seconds(scene, suffix: str) -> float:
+    """About how long writing takes, from seconds a million Gaussians without and with SH of degree 3 (benchmarks)."""
+    from lyra.scene import DynamicGaussians
+
+    plain, rich = _SECONDS.get(suffix, (0.5, 1.5))
+    gaussians = scene.gaussians if isinstance(scene, DynamicGaussians) else scene
+    return len(gaussians) / 1e6 * (plain + (rich - plain) * (gaussians.sh.shape[1] - 1) / 15)
 
 
 def _thin(scene, at: float | None, min_opacity: float, max_splats: int | None):

@@ -1,8 +1,6 @@
 """`lyra info`: what is in a scene file."""
 
-from pathlib import Path
-
-from lyra.cli.report import AsJson, SceneIn, file_size, finish
+from lyra.cli.report import AsJson, SceneIn, file_size, finish, reading_seconds, size_on_disk, waiting
 
 _PERCENTILES = (1, 50, 99)
 
@@ -16,12 +14,10 @@ def info(scene: SceneIn, *, json: AsJson = False) -> None:
     """
     from lyra.io import load
 
-    facts = _facts(load(scene)) | {"file": str(scene), "bytes": _size_on_disk(scene)}
+    with waiting(f"reading {scene}", reading_seconds(scene)):
+        loaded = load(scene)
+    facts = _facts(loaded) | {"file": str(scene), "bytes": size_on_disk(scene)}
     finish(facts, "", True) if json else _print(facts)
-
-
-def _size_on_disk(path: Path) -> int:
-    return sum(f.stat().st_size for f in path.rglob("*") if f.is_file()) if path.is_dir() else path.stat().st_size
 
 
 def _facts(scene) -> dict:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from lyra.cli.report import AsJson, Out, SceneIn, finish, progress, status
+from lyra.cli.report import AsJson, Out, SceneIn, finish, progress, reading_seconds, waiting
 
 Show = Literal["rgb", "depth", "depth16", "alpha"]
 
@@ -64,7 +64,7 @@ def render(
     from lyra.io import load
 
     began = time.perf_counter()
-    with status(f"reading {scene}"):
+    with waiting(f"reading {scene}", reading_seconds(scene)):
         shot = plan(load(scene), view)
     made = _make(shot, out, show, scene.stem)
     seconds = time.perf_counter() - began
