@@ -1,8 +1,10 @@
 """Clips of one scene: what the engine hands to training, and its folder on disk.
 
-A folder holds `rgb.npy` u8 [k, t, h, w, 3], `depth.npy` u16 [k, t, h, w] (log code below), `ids.npy` u16 [k, t, h, w]
-if asked for, `cameras.npz` (c2w f64 [k, t, 4, 4], K f64 [3, 3], times f64 [k, t]) and `scene.json` (the rest).
-At 448 x 256 a frame takes 573,440 bytes, 802,816 with ids. rgb is exact; depth is within 8.1e-5 of its value.
+A folder holds `rgb.npy` u8 [k, t, h, w, 3], `depth.npy` u16 [k, t, h, w] (log code below), `cameras.npz` (c2w f64
+[k, t, 4, 4], K f64 [3, 3], times f64 [k, t]) and `scene.json` (the rest); if asked for, `ids.npy` u16 [k, t, h, w],
+`normals.npy` f16 [k, t, h, w, 3] (world axes, 0 at the sky) and `motion.npy` f16 [k, t, h, w, 3] (velocity of the
+surface point in world axes, m/s, at the frame's time). At 448 x 256 a frame takes 573,440 bytes, ids 229,376 more,
+normals and motion 688,128 more each. rgb is exact; depth is within 8.1e-5 of its value.
 """
 
 import json
@@ -20,6 +22,7 @@ NEAREST, FARTHEST = 0.05, 2000.0
 _STEP = np.log(FARTHEST / NEAREST) / 65534.0
 DEPTH_ERROR = 0.5 * _STEP  # largest relative error, 8.1e-5
 _TABLE = np.concatenate([[np.inf], NEAREST * np.exp(_STEP * np.arange(65535))]).astype(np.float32)
+OPTIONAL = ("ids", "normals", "motion")
 
 
 def encode_depth(depth: np.ndarray) -> np.ndarray:
@@ -75,6 +78,8 @@ class SceneClips:
     c2w: np.ndarray
     K: np.ndarray
     times: np.ndarray
+    normals: np.ndarray | None = None
+    motion: np.ndarray | None = None
 
     @property
     def depth(self) -> np.ndarray:
@@ -94,8 +99,9 @@ def save_clips(clips: SceneClips, folder: Path) -> int:
     partial.mkdir(parents=True)
     np.save(partial / "rgb.npy", clips.rgb)
     np.save(partial / "depth.npy", clips.depth_code)
-    if clips.ids is not None:
-        np.save(partial / "ids.npy", clips.ids)
+    for name in OPTIONAL:
+        if (array := getattr(clips, name)) is not None:
+            np.save(partial / f"{name}.npy", array)
     np.savez(partial / "cameras.npz", c2w=clips.c2w, K=clips.K, times=clips.times)
     (partial / "scene.json").write_text(json.dumps(asdict(clips.facts), indent=1))
     size = sum(path.stat().st_size for path in partial.iterdir())
@@ -112,16 +118,10 @@ def load_clips(folder: Path) -> SceneClips:
             facts[name] = tuple(facts[name])
         with np.load(folder / "cameras.npz") as cameras:
             c2w, K, times = (cameras[name] for name in ("c2w", "K", "times"))
-        ids = folder / "ids.npy"
-        return SceneClips(
-            Facts(**facts),
-            np.load(folder / "rgb.npy", mmap_mode="r"),
-            np.load(folder / "depth.npy", mmap_mode="r"),
-            np.load(ids, mmap_mode="r") if ids.exists() else None,
-            c2w,
-            K,
-            times,
-        )
+        rgb, depth = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("rgb", "depth"))
+        files = {name: folder / f"{name}.npy" for name in OPTIONAL}
+        more = {name: np.load(file, mmap_mode="r") if file.exists() else None for name, file in files.items()}
+        return SceneClips(Facts(**facts), rgb, depth, c2w=c2w, K=K, times=times, **more)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WorldsError(
             f"{folder} is not a rendered scene ({error}); render it with `python -m worlds render`"

@@ -150,8 +150,10 @@ def clips(request: Request, workers: int = 1) -> Iterator[SceneClips]:
     They pass through the memory file system where it is large enough, else through the temporary folder; a scene's
     memory is freed with its arrays. Scenes for which no camera was found are left out.
     """
-    frames = request.style.frames * (19 if request.dynamic else 6) + request.style.frames * request.style.walks
-    waiting = AHEAD * workers * request.starts * frames * request.style.width * request.style.height * 7
+    style = request.style
+    frames = style.frames * ((19 if request.dynamic else 6) + style.walks)
+    pixel = 5 + 2 * style.ids + 6 * style.normals + 6 * style.motion + 1  # bytes, and room for the rest
+    waiting = AHEAD * workers * request.starts * frames * style.width * style.height * pixel
     shared = Path("/dev/shm")
     roomy = shared.is_dir() and shutil.disk_usage(shared).free > waiting
     folder = Path(tempfile.mkdtemp(prefix="worlds-", dir=shared if roomy else None))
@@ -218,6 +220,8 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     add("--walks", type=int, default=0, help="free walks a scene, beside the six")
     add("--no-twin", action="store_true", help="leave out the frozen-time twin of moving scenes")
     add("--ids", action="store_true", help="write object ids")
+    add("--normals", action="store_true", help="write normals")
+    add("--motion", action="store_true", help="write the velocity of every surface point")
     add("--look", action="store_true", help="film with cameras that have a white balance, tone, noise and JPEG")
     add("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2))
 
@@ -226,7 +230,8 @@ def request_of(options: argparse.Namespace) -> Request:
     """The Request that command-line options describe."""
     style = Style(
         width=options.size[0], height=options.size[1], frames=options.frames, fps=options.fps,
-        movement=options.movement, walks=options.walks, twin=not options.no_twin, ids=options.ids, look=options.look,
+        movement=options.movement, walks=options.walks, twin=not options.no_twin, ids=options.ids,
+        normals=options.normals, motion=options.motion, look=options.look,
     )  # fmt: skip
     return Request(
         packs=() if options.packs == "builtin" else pack_paths(Path(options.packs)),

@@ -44,9 +44,9 @@ class Job:
 @dataclass(frozen=True)
 class Style:
     """How scenes are filmed. `fps` sets the time between frames of moving scenes; `movement` scales the six
-    trajectories; `walks` free walks are added; `twin` adds the frozen-time twin of moving scenes; `ids` keeps ids;
-    `look` gives every scene the look of some camera (white balance, tone, noise, JPEG: worlds.camera_look), which
-    costs about as much time as everything else."""
+    trajectories; `walks` free walks are added; `twin` adds the frozen-time twin of moving scenes; `ids`, `normals` and
+    `motion` keep those arrays; `look` gives every scene the look of some camera (white balance, tone, noise, JPEG:
+    worlds.camera_look), about 11 ms a frame of 448 x 256 on one CPU core."""
 
     width: int = 448
     height: int = 256
@@ -56,6 +56,8 @@ class Style:
     walks: int = 0
     twin: bool = True
     ids: bool = False
+    normals: bool = False
+    motion: bool = False
     look: bool = False
 
     def __post_init__(self) -> None:
@@ -274,12 +276,14 @@ def _render(maker: SceneMaker, renderer, stage, plan: Planned, seed: int, second
     with _Clock(seconds, "render"):
         look = draw_look(np.random.default_rng([seed, 13]))
         cameras = (poses[kept], np.repeat(K[None], len(kept), 0), moments[kept])
-        drawn = renderer.render(stage, *cameras, mean_luma=look.mean_luma)
+        drawn = renderer.render(stage, *cameras, style.normals, style.motion, look.mean_luma)
     with _Clock(seconds, "pack"):
         where = where.reshape(paths, count)
         rgb = (apply(drawn.rgb, look) if style.look else drawn.rgb)[where]
         depth = encode_depth(drawn.depth)[where]
         ids = drawn.ids.astype(np.uint16)[where] if style.ids else None
+        normals = drawn.normals.astype(np.float16)[where] if style.normals else None
+        motion = drawn.motion.astype(np.float16)[where] if style.motion else None
         first = drawn.depth[where[0, 0]]
         running = [i for i, name in enumerate(plan.names) if not name.endswith("_frozen")]
         moving = drawn.ids[np.unique(where[running])] > len(plan.world.instances)
@@ -306,4 +310,4 @@ def _render(maker: SceneMaker, renderer, stage, plan: Planned, seed: int, second
         assets=tuple(sorted(world.assets)),
         seconds=dict(seconds),
     )
-    return SceneClips(facts, rgb, depth, ids, plan.c2w, K, plan.times)
+    return SceneClips(facts, rgb, depth, ids, plan.c2w, K, plan.times, normals, motion)

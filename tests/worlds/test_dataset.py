@@ -42,7 +42,8 @@ def still(renderer):
 
 @pytest.fixture(scope="module")
 def moving(renderer):
-    return next(film(SceneMaker((), "train", SMALL), renderer, Job((2,), "", (True,))))
+    style = dataclasses.replace(SMALL, normals=True, motion=True)
+    return next(film(SceneMaker((), "train", style), renderer, Job((2,), "", (True,))))
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +149,37 @@ def test_a_moving_scene_runs_forward_reversed_and_frozen(moving):
         np.testing.assert_array_equal(moving.rgb[frozen, 0], moving.rgb[0, 0])
     statics = int(moving.ids.max())
     assert statics > 20 and "move" in moving.facts.caption
+
+
+def test_normals_and_motion_come_along_when_asked_for(moving, still, tmp_path):
+    """Unit normals that face the camera; of what moves and only of that a velocity; both on disk, too."""
+    assert still.normals is None and still.motion is None
+    solid = np.isfinite(moving.depth)
+    length = np.linalg.norm(moving.normals.astype(np.float32), axis=-1)
+    assert np.abs(length[solid] - 1.0).max() < 2e-3 and not length[~solid].any()  # f16: 4e-4
+    speed = np.linalg.norm(moving.motion.astype(np.float32), axis=-1)
+    moved = speed > 0.01
+    assert 0.0005 < moved[0].mean() <= moving.facts.motion * 3.0 and speed.max() < 20.0
+    statics = moving.ids[moved].min()
+    assert not speed[moving.ids < statics].any()
+    save_clips(moving, tmp_path / "moving")
+    again = load_clips(tmp_path / "moving")
+    np.testing.assert_array_equal(again.normals, moving.normals)
+    np.testing.assert_array_equal(again.motion, moving.motion)
+
+
+def test_a_look_changes_the_picture_alone_and_comes_from_the_seed(still, renderer):
+    maker = SceneMaker((), "train", dataclasses.replace(SMALL, look=True))
+    looked, again = (next(film(maker, renderer, Job((4,), "", (False,)))) for _ in range(2))
+    np.testing.assert_array_equal(looked.rgb, again.rgb)
+    for name in ("depth_code", "ids", "c2w", "K", "times"):
+        np.testing.assert_array_equal(getattr(looked, name), getattr(still, name))
+    for path in range(1, 6):
+        np.testing.assert_array_equal(looked.rgb[path, 0], looked.rgb[0, 0])
+    # One look a clip: the tone of a middle grey band hardly differs between frames, noise averaged out.
+    shift = [(looked.rgb[0, k].astype(float) - still.rgb[0, k]).reshape(-1, 3).mean(axis=0) for k in range(5)]
+    assert np.abs(looked.rgb.astype(int) - still.rgb).mean() > 1.0
+    assert np.ptp(shift, axis=0).max() < 3.0
 
 
 def test_clips_survive_the_disk(still, tmp_path):
