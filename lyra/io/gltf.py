@@ -7,7 +7,8 @@ is read back is bit for bit what was written, and every glTF program sees the sc
 import json
 import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,16 @@ _EXTENSION = "KHR_gaussian_splatting"
 _MAX_JSON = 1 << 26
 _TYPES = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 _COMPONENTS = {5120: ("i1", 127), 5121: ("u1", 255), 5122: ("<i2", 32767), 5123: ("<u2", 65535), 5126: ("<f4", 1)}
+_ROWS = 1 << 13  # written at once: few enough that torch starts no threads for them, which on busy cores takes longer
+_Column = tuple[int, Callable[[Gaussians], torch.Tensor]]
+
+
+class _Buffer(NamedTuple):
+    """Where the binary chunk of an open file lies, in bytes. Its accessors are read one at a time to save memory."""
+
+    file: BinaryIO
+    begin: int
+    size: int
 
 
 def save(
@@ -36,48 +47,57 @@ def save(
     `scale` ("metric" or "relative") and `gravity` (in the arrays' axes) go into asset.extras.
     """
     scene = storage.to_write(scene, path)
-    columns = {
-        "POSITION": scene.means,
-        f"{_EXTENSION}:ROTATION": scene.quats[:, [1, 2, 3, 0]],
-        f"{_EXTENSION}:SCALE": scene.scales,
-        f"{_EXTENSION}:OPACITY": scene.opacities[:, None],
-    }
-    for k in range(scene.sh.shape[1]):
-        degree = int(k**0.5)
-        columns[f"{_EXTENSION}:SH_DEGREE_{degree}_COEF_{k - degree * degree}"] = scene.sh[:, k]
-    # the fallback colour for programs that only draw points is linear in glTF, ours is display-referred sRGB
-    rgb = scene.rgb.clamp(0, 1)
-    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    columns["COLOR_0"] = torch.cat([linear, scene.opacities[:, None]], 1)
-    if scene.seen is not None:
-        columns["_SEEN"] = scene.seen[:, None].float()
-    document, blobs = _document(columns)
+    columns = _columns(scene)
+    document, size = _document(scene, columns)
     notes = {"axes": "x right, y down, z forward before the node's rotation", "scale": scale, "gravity": gravity}
     document["asset"]["extras"] = {key: value for key, value in notes.items() if value is not None}
     text = json.dumps(document, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
-    size = sum(blob.nbytes for blob in blobs)
     with replacing_file(path) as temporary, open(temporary, "wb") as file:
         file.write(struct.pack("<4sII", b"glTF", 2, 12 + 8 + len(text) + 8 + size))
         file.write(struct.pack("<I4s", len(text), b"JSON") + text)
         file.write(struct.pack("<I4s", size, b"BIN\0"))
-        for blob in blobs:
-            file.write(blob)
+        for _, values in columns.values():
+            for rows in storage.blocks(len(scene), _ROWS):
+                file.write(np.ascontiguousarray(values(scene[rows]).numpy(), "<f4"))
 
 
-def _document(columns: dict[str, torch.Tensor]) -> tuple[dict, list[np.ndarray]]:
-    """The glTF JSON and the arrays of its buffer, in order."""
-    accessors, views, blobs, offset = [], [], [], 0
-    for name, column in columns.items():
-        blob = np.ascontiguousarray(column.numpy(), "<f4")
-        kind = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}[blob.shape[1]]
-        accessor = {"bufferView": len(views), "componentType": 5126, "count": len(blob), "type": kind}
+def _columns(scene: Gaussians) -> dict[str, _Column]:
+    """The attributes in file order: how many numbers each has, and how to get them [n, numbers] from some Gaussians."""
+    columns: dict[str, _Column] = {
+        "POSITION": (3, lambda part: part.means),
+        f"{_EXTENSION}:ROTATION": (4, lambda part: part.quats[:, [1, 2, 3, 0]]),
+        f"{_EXTENSION}:SCALE": (3, lambda part: part.scales),
+        f"{_EXTENSION}:OPACITY": (1, lambda part: part.opacities[:, None]),
+    }
+    for k in range(scene.sh.shape[1]):
+        degree = int(k**0.5)
+        name = f"{_EXTENSION}:SH_DEGREE_{degree}_COEF_{k - degree * degree}"
+        columns[name] = (3, lambda part, k=k: part.sh[:, k])
+    columns["COLOR_0"] = (4, _point_colours)
+    if scene.seen is not None:
+        columns["_SEEN"] = (1, lambda part: part.seen[:, None].float())
+    return columns
+
+
+def _point_colours(part: Gaussians) -> torch.Tensor:
+    """RGBA [n, 4] for programs that only draw points: linear in glTF, while ours is display-referred sRGB."""
+    rgb = part.rgb.clamp(0, 1)
+    linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return torch.cat([linear, part.opacities[:, None]], 1)
+
+
+def _document(scene: Gaussians, columns: dict[str, _Column]) -> tuple[dict, int]:
+    """The glTF JSON, and the bytes of its buffer."""
+    accessors, views, offset = [], [], 0
+    for name, (width, _) in columns.items():
+        kind = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}[width]
+        accessor = {"bufferView": len(views), "componentType": 5126, "count": len(scene), "type": kind}
         if name == "POSITION":
-            accessor |= {"min": blob.min(0).tolist(), "max": blob.max(0).tolist()}
+            accessor |= {"min": scene.means.amin(0).tolist(), "max": scene.means.amax(0).tolist()}
         accessors.append(accessor)
-        views.append({"buffer": 0, "byteOffset": offset, "byteLength": blob.nbytes})
-        blobs.append(blob)
-        offset += blob.nbytes
+        views.append({"buffer": 0, "byteOffset": offset, "byteLength": 4 * width * len(scene)})
+        offset += 4 * width * len(scene)
     extension = {
         "kernel": "ellipse", "colorSpace": "srgb_rec709_display", "projection": "perspective",
         "sortingMethod": "cameraDistance",
@@ -91,7 +111,7 @@ def _document(columns: dict[str, torch.Tensor]) -> tuple[dict, list[np.ndarray]]
         "meshes": [{"primitives": [primitive]}], "accessors": accessors, "bufferViews": views,
         "buffers": [{"byteLength": offset}],
     }  # fmt: skip
-    return document, blobs
+    return document, offset
 
 
 def load(path: str | os.PathLike) -> Gaussians:
@@ -101,13 +121,14 @@ def load(path: str | os.PathLike) -> Gaussians:
     damaged or holds no Gaussians.
     """
     try:
-        document, binary = _read_container(path)
-        parts = []
-        for matrix, mesh in _placed_meshes(document):
-            for primitive in document["meshes"][mesh]["primitives"]:
-                if _EXTENSION in primitive.get("extensions", {}):
-                    part = _read_primitive(document, primitive["attributes"], binary, path)
-                    parts.append(part if np.allclose(matrix, np.eye(4), atol=1e-7) else _moved(part, matrix, path))
+        with open(path, "rb") as file:
+            document, buffer = _read_container(file, path)
+            parts = []
+            for matrix, mesh in _placed_meshes(document):
+                for primitive in document["meshes"][mesh]["primitives"]:
+                    if _EXTENSION in primitive.get("extensions", {}):
+                        part = _read_primitive(document, primitive["attributes"], buffer, path)
+                        parts.append(part if np.allclose(matrix, np.eye(4), atol=1e-7) else _moved(part, matrix, path))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
@@ -121,30 +142,29 @@ def _moved(part: Gaussians, matrix: np.ndarray, path: str | os.PathLike) -> Gaus
     return part.transform(torch.from_numpy(matrix).float())
 
 
-def _read_container(path: str | os.PathLike) -> tuple[dict, np.ndarray]:
-    with open(path, "rb") as file:
-        head = file.read(12)
-        require(len(head) == 12 and head[:4] == b"glTF", f"{path}: is not a binary glTF file")
-        _, version, length = struct.unpack("<4sII", head)
-        require(version == 2, f"{path}: is glTF version {version}; version 2 can be read")
-        left = remaining(file)
-        require(length - 12 <= left, f"{path}: promises {length} bytes but has {left + 12}; it is cut short")
-        text, binary = None, np.zeros(0, np.uint8)
-        while remaining(file) >= 8 and file.tell() < length:
-            size, kind = struct.unpack("<I4s", file.read(8))
-            require(size <= remaining(file), f"{path}: has a chunk of {size} bytes that reaches beyond its end")
-            if text is None:
-                require(kind == b"JSON" and size <= _MAX_JSON, f"{path}: does not begin with a JSON chunk")
-                text = file.read(size)
-            elif kind == b"BIN\0":
-                binary = np.fromfile(file, np.uint8, size)
-                break
-            else:
-                file.seek(size, os.SEEK_CUR)
+def _read_container(file: BinaryIO, path: str | os.PathLike) -> tuple[dict, _Buffer]:
+    head = file.read(12)
+    require(len(head) == 12 and head[:4] == b"glTF", f"{path}: is not a binary glTF file")
+    _, version, length = struct.unpack("<4sII", head)
+    require(version == 2, f"{path}: is glTF version {version}; version 2 can be read")
+    left = remaining(file)
+    require(length - 12 <= left, f"{path}: promises {length} bytes but has {left + 12}; it is cut short")
+    text, buffer = None, _Buffer(file, 0, 0)
+    while remaining(file) >= 8 and file.tell() < length:
+        size, kind = struct.unpack("<I4s", file.read(8))
+        require(size <= remaining(file), f"{path}: has a chunk of {size} bytes that reaches beyond its end")
+        if text is None:
+            require(kind == b"JSON" and size <= _MAX_JSON, f"{path}: does not begin with a JSON chunk")
+            text = file.read(size)
+        elif kind == b"BIN\0":
+            buffer = _Buffer(file, file.tell(), size)
+            break
+        else:
+            file.seek(size, os.SEEK_CUR)
     require(text is not None, f"{path}: holds no JSON chunk; it is cut short")
     document = json.loads(text)
     require(isinstance(document, dict), f"{path}: its JSON chunk is not an object")
-    return document, binary
+    return document, buffer
 
 
 def _placed_meshes(document: dict):
@@ -173,7 +193,7 @@ def _local(node: dict) -> np.ndarray:
     return moved @ np.diag([*node.get("scale", [1, 1, 1]), 1.0])
 
 
-def _read_primitive(document: dict, attributes: dict, binary: np.ndarray, path: str | os.PathLike) -> Gaussians:
+def _read_primitive(document: dict, attributes: dict, buffer: _Buffer, path: str | os.PathLike) -> Gaussians:
     names = ["ROTATION", "SCALE", "OPACITY", "SH_DEGREE_0_COEF_0"]
     missing = [name for name in names if f"{_EXTENSION}:{name}" not in attributes]
     require(
@@ -182,7 +202,7 @@ def _read_primitive(document: dict, attributes: dict, binary: np.ndarray, path: 
     )
 
     def column(name: str, width: int) -> np.ndarray:
-        return _accessor(document, attributes[name], binary, width, path)
+        return _accessor(document, attributes[name], buffer, width, path)
 
     degree = 0
     while degree < 3 and f"{_EXTENSION}:SH_DEGREE_{degree + 1}_COEF_0" in attributes:
@@ -204,7 +224,7 @@ def _read_primitive(document: dict, attributes: dict, binary: np.ndarray, path: 
     return storage.to_scene(path, *columns, sh, seen)[0]
 
 
-def _accessor(document: dict, index: int, binary: np.ndarray, width: int, path: str | os.PathLike) -> np.ndarray:
+def _accessor(document: dict, index: int, buffer: _Buffer, width: int, path: str | os.PathLike) -> np.ndarray:
     """An accessor as float32 [count, width]; integers are normalised where the accessor says so."""
     accessor = document["accessors"][index]
     require(_TYPES.get(accessor["type"]) == width, f"{path}: accessor {index} should hold {width} numbers an item")
@@ -217,9 +237,13 @@ def _accessor(document: dict, index: int, binary: np.ndarray, width: int, path: 
     stride = view.get("byteStride", row)
     whole = all(type(v) is int and v >= 0 for v in (begin, count, stride)) and stride >= row and count > 0
     require(
-        whole and begin + (count - 1) * stride + row <= len(binary),
+        whole and begin + (count - 1) * stride + row <= buffer.size,
         f"{path}: accessor {index} reaches beyond the data; the file is cut short or damaged",
     )
-    step = (stride, np.dtype(code).itemsize)
-    values = np.ndarray((count, width), code, binary.data, begin, step).astype(np.float32)
+    values, step = np.empty((count, width), np.float32), (stride, np.dtype(code).itemsize)
+    for rows in storage.blocks(count):
+        block = values[rows]
+        buffer.file.seek(buffer.begin + begin + rows.start * stride)
+        data = buffer.file.read((len(block) - 1) * stride + row)
+        block[:] = np.ndarray(block.shape, code, data, 0, step)
     return values / full if accessor.get("normalized") else values

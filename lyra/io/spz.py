@@ -44,7 +44,7 @@ def save(
     scene = _turned(storage.to_write(scene, path), axes, path)
     fraction = _fraction_bits(scene, path)
     _warn_if_clipped(scene, path)
-    blocks = [scene[first : first + storage.BLOCK] for first in range(0, len(scene), storage.BLOCK)]
+    blocks = (scene[rows] for rows in storage.blocks(len(scene)))
     streams = list(zip(*(_encode(block, fraction, sh_bits) for block in blocks), strict=True))
     fields = [MAGIC, version, len(scene), scene.sh_degree, fraction, 0]
     with replacing_file(path) as temporary, open(temporary, "wb") as file:
@@ -157,30 +157,39 @@ def _sizes(version: int, count: int, degree: int, fraction: int, path: str | os.
 
 
 def _decode(streams: list[np.ndarray], version: int, degree: int, fraction: int, path: str | os.PathLike) -> Gaussians:
-    positions, alphas, colours, scales, turns, rest = streams
+    n = len(streams[1])
+    records = [stream.reshape(n, -1) for stream in streams]
+    parts = (_decode_block([part[rows] for part in records], version, degree, fraction) for rows in storage.blocks(n))
+    return storage.to_scene(path, **storage.gathered(n, parts))[0]
+
+
+def _decode_block(records: list[np.ndarray], version: int, degree: int, fraction: int) -> dict[str, np.ndarray]:
+    """The columns of some Gaussians, of the bytes [n, ...] that each attribute stream holds of them."""
+    positions, alphas, colours, scales, turns, rest = records
     n = len(alphas)
     if version == 1:
-        means = positions.view("<f2").reshape(n, 3).astype(np.float32)
+        means = positions.view("<f2").astype(np.float32)
     else:
         wide = np.zeros((3 * n, 4), np.uint8)
         wide[:, 1:] = positions.reshape(-1, 3)  # into the upper bytes, so that the shift below extends the sign
         means = ((wide.view("<i4") >> 8).reshape(n, 3) * 2.0**-fraction).astype(np.float32)
     if version < 3:
-        xyz = turns.reshape(n, 3).astype(np.float32) / 127.5 - 1
+        xyz = turns.astype(np.float32) / 127.5 - 1
         w = np.sqrt(np.maximum(0, 1 - np.einsum("ni,ni->n", xyz, xyz)))
         quats = np.concatenate([w[:, None], xyz], 1)
     else:
-        turn = np.ascontiguousarray(turns).view("<u4")
+        turn = np.ascontiguousarray(turns).view("<u4")[:, 0]
         parts = np.stack([turn >> 20, turn >> 10, turn], 1)
         others = (parts & 511).astype(np.float32) / 511 * np.where(parts & 512, np.float32(-1), np.float32(1))
         quats = storage.from_smallest_three((turn >> 30).astype(np.intp), others)[:, [3, 0, 1, 2]]
     sh = np.empty((n, (degree + 1) ** 2, 3), np.float32)
-    sh[:, 0] = (colours.reshape(n, 3) - np.float32(127.5)) / _COLOUR
+    sh[:, 0] = (colours - np.float32(127.5)) / _COLOUR
     sh[:, 1:] = rest.reshape(n, -1, 3)
     sh[:, 1:] -= 128
     sh[:, 1:] /= 128
-    linear = np.exp(scales.reshape(n, 3).astype(np.float32) / 16 - 10)
-    return storage.to_scene(path, means, quats, linear, alphas.astype(np.float32) / 255, sh)[0]
+    linear = np.exp(scales.astype(np.float32) / 16 - 10)
+    opacities = alphas[:, 0].astype(np.float32) / 255
+    return {"means": means, "quats": quats, "scales": linear, "opacities": opacities, "sh": sh}
 
 
 def _load_streams(data: bytes, path: str | os.PathLike) -> Gaussians:

@@ -3,6 +3,7 @@
 import logging
 import os
 import zlib
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 import numpy as np
@@ -42,8 +43,7 @@ def _usable(scene: Gaussians) -> torch.Tensor:
     parts = (scene.means, scene.quats, scene.opacities[:, None], scene.sh.flatten(1))
     checks = [(part.numpy(), np.isfinite) for part in parts]
     checks.append((scene.scales.numpy(), lambda scales: np.isfinite(scales) & (scales >= 0)))
-    for first in range(0, n, BLOCK):
-        rows = slice(first, first + BLOCK)
+    for rows in blocks(n):
         for part, check in checks:
             good = check(part[rows])
             if not good.all():
@@ -87,6 +87,23 @@ def to_scene(
     return scene[keep], keep
 
 
+def gathered(count: int, parts: Iterable[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Columns of `count` rows put together from those of successive blocks, without a second copy of the whole."""
+    whole, first = {}, 0
+    for part in parts:
+        for name, block in part.items():
+            if first == 0:
+                whole[name] = np.empty((count, *block.shape[1:]), block.dtype)
+            whole[name][first : first + len(block)] = block
+        first += len(block)
+    return whole
+
+
+def blocks(count: int, size: int = BLOCK) -> Iterator[slice]:
+    """Successive slices of at most `size` rows that cover `count` rows."""
+    return (slice(first, min(first + size, count)) for first in range(0, count, size))
+
+
 def logit(opacities: np.ndarray) -> np.ndarray:
     """Inverse of the sigmoid, clipped to +-MAX_LOGIT."""
     with np.errstate(divide="ignore"):
@@ -118,14 +135,11 @@ def smallest_three(quats: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def from_smallest_three(largest: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Inverse of `smallest_three`: unit quaternions [n, 4], in the component order that was given to it."""
     quats = np.empty((len(others), 4), np.float32)
-    for first in range(0, len(others), BLOCK):
-        rows = slice(first, first + BLOCK)
+    for rows in blocks(len(others)):
         three, index = others[rows] * _SQRT_HALF, largest[rows]
         columns = (np.arange(4)[None] - (np.arange(4)[None] > index[:, None])).clip(max=2)
         quats[rows] = np.take_along_axis(three, columns, 1)
-        quats[np.arange(first, first + len(three)), index] = np.sqrt(
-            np.maximum(0, 1 - np.einsum("ni,ni->n", three, three))
-        )
+        quats[np.arange(rows.start, rows.stop), index] = np.sqrt(np.maximum(0, 1 - np.einsum("ni,ni->n", three, three)))
     return quats
 
 
@@ -135,13 +149,14 @@ def morton_order(means: np.ndarray) -> np.ndarray:
         return np.zeros(0, np.intp)
     low = means.min(0)
     span = np.maximum((means.max(0) - low).astype(np.float64), 1e-30)
-    cells = ((means - low) / span * 1023).astype(np.uint32)
     code = np.zeros(len(means), np.uint32)
-    for axis in range(3):
-        spread = cells[:, axis]
-        for shift, mask in ((16, 0x030000FF), (8, 0x0300F00F), (4, 0x030C30C3), (2, 0x09249249)):
-            spread = (spread | (spread << np.uint32(shift))) & np.uint32(mask)
-        code |= spread << np.uint32(axis)
+    for rows in blocks(len(means)):
+        cells = ((means[rows] - low) / span * 1023).astype(np.uint32)
+        for axis in range(3):
+            spread = cells[:, axis]
+            for shift, mask in ((16, 0x030000FF), (8, 0x0300F00F), (4, 0x030C30C3), (2, 0x09249249)):
+                spread = (spread | (spread << np.uint32(shift))) & np.uint32(mask)
+            code[rows] |= spread << np.uint32(axis)
     return np.argsort(code, kind="stable")
 
 
