@@ -28,22 +28,17 @@ def save(scene: Gaussians, path: str | os.PathLike) -> None:
     View-dependent colour is exact to its codebook for up to 65,536 Gaussians and shared between similar ones above.
     """
     scene = storage.to_write(scene, path)
-    scene = scene[storage.morton_order(scene.means.numpy())]
-    n = len(scene)
-    means = scene.means.numpy().astype(np.float64)
-    folded = np.sign(means) * np.log1p(np.abs(means))
-    low, high = folded.min(0), folded.max(0)
-    fixed = np.rint((folded - low) / np.where(high > low, high - low, 1) * 65535).astype(np.uint16)
-    largest, others = storage.smallest_three(scene.quats.numpy())
+    n, order = len(scene), storage.morton_order(scene.means.numpy())
+    low, high = _fold(scene.means.amin(0).numpy()), _fold(scene.means.amax(0).numpy())
     scale_book, scale_codes = codebook(storage.log_scale(scene.scales.numpy()))
     colour_book, colour_codes = codebook(scene.sh[:, 0].numpy())
-    opacities = np.rint(scene.opacities.numpy() * 255)[:, None]
+    octets = storage.gathered(n, (_octets(scene, order[rows], low, high) for rows in storage.blocks(n)))
     images = {
-        "means_l.webp": _image(fixed & 255),
-        "means_u.webp": _image(fixed >> 8),
-        "quats.webp": _image(np.concatenate([np.rint(others * 127.5 + 127.5), 252 + largest[:, None]], 1)),
-        "scales.webp": _image(scale_codes),
-        "sh0.webp": _image(np.concatenate([colour_codes, opacities], 1)),
+        "means_l.webp": _image(octets["low"]),
+        "means_u.webp": _image(octets["high"]),
+        "quats.webp": _image(octets["turn"]),
+        "scales.webp": _image(scale_codes[order]),
+        "sh0.webp": _image(np.concatenate([colour_codes[order], octets["opacity"]], 1)),
     }
     meta = {
         "version": 2, "asset": {"generator": "Lyra"}, "count": n,
@@ -53,7 +48,7 @@ def save(scene: Gaussians, path: str | os.PathLike) -> None:
         "sh0": {"codebook": colour_book.tolist(), "files": ["sh0.webp"]},
     }  # fmt: skip
     if scene.sh_degree > 0:
-        meta["shN"], more = _pack_sh(scene.sh[:, 1:].numpy(), scene.sh_degree)
+        meta["shN"], more = _pack_sh(scene.sh.flatten(1)[:, 3:].numpy(), order)
         images |= more
     with replacing_file(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for name, image in images.items():
@@ -61,9 +56,27 @@ def save(scene: Gaussians, path: str | os.PathLike) -> None:
         archive.writestr(zipfile.ZipInfo("meta.json"), json.dumps(meta))
 
 
-def _pack_sh(rest: np.ndarray, degree: int) -> tuple[dict, dict[str, bytes]]:
-    """The shN entry of meta.json and its two images, of coefficients [n, k - 1, 3]."""
-    entries, labels = palette(rest.reshape(len(rest), -1))
+def _fold(means: np.ndarray) -> np.ndarray:
+    """sign(v) ln(1 + |v|) in float64: fine steps near the origin, coarse ones far away."""
+    means = means.astype(np.float64)
+    return np.sign(means) * np.log1p(np.abs(means))
+
+
+def _octets(scene: Gaussians, rows: np.ndarray, low: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
+    """Position, rotation and opacity of some Gaussians, as uint8."""
+    folded = _fold(scene.means.numpy()[rows])
+    fixed = np.rint((folded - low) / np.where(high > low, high - low, 1) * 65535).astype(np.uint16)
+    largest, others = storage.smallest_three(scene.quats.numpy()[rows])
+    turn = np.concatenate([np.rint(others * 127.5 + 127.5), 252 + largest[:, None]], 1)
+    opacity = np.rint(scene.opacities.numpy()[rows, None] * 255)
+    columns = {"low": fixed & 255, "high": fixed >> 8, "turn": turn, "opacity": opacity}
+    return {name: column.astype(np.uint8) for name, column in columns.items()}
+
+
+def _pack_sh(rest: np.ndarray, order: np.ndarray) -> tuple[dict, dict[str, bytes]]:
+    """The shN entry of meta.json and its two images, of coefficients [n, 3 (k - 1)] in file order `order`."""
+    degree = math.isqrt(rest.shape[1] // 3)
+    entries, labels = palette(rest, order=order)
     book, codes = codebook(entries)
     count = len(entries)
     grid = np.zeros((math.ceil(count / 64) * 64, codes.shape[1]), np.uint8)
@@ -118,34 +131,49 @@ def _read(archive: zipfile.ZipFile, path: str | os.PathLike) -> Gaussians:
         require(len(image) >= n, f"{path}: {entry['files'][which]} has {len(image)} pixels for {n} Gaussians")
         return image[:n]
 
-    def looked_up(entry: dict, codes: np.ndarray) -> np.ndarray:
-        book = np.asarray(entry["codebook"], np.float32)
-        require(book.shape == (256,), f"{path}: has a codebook of {book.size} values instead of 256")
-        return book[codes]
+    def book(entry: dict) -> np.ndarray:
+        values = np.asarray(entry["codebook"], np.float32)
+        require(values.shape == (256,), f"{path}: has a codebook of {values.size} values instead of 256")
+        return values
 
     low, high = (np.asarray(meta["means"][name], np.float64) for name in ("mins", "maxs"))
     require(low.shape == high.shape == (3,), f"{path}: its meta.json gives no range of positions")
-    fixed = pixels(meta["means"])[:, :3].astype(np.uint16) | pixels(meta["means"], 1)[:, :3].astype(np.uint16) << 8
-    folded = low + (high - low) * (fixed / 65535)
-    turn, sh0 = pixels(meta["quats"]), pixels(meta["sh0"])
+    lower, upper, turn = pixels(meta["means"]), pixels(meta["means"], 1), pixels(meta["quats"])
     require(bool((turn[:, 3] >= 252).all()), f"{path}: its rotations are damaged")
-    quats = storage.from_smallest_three(turn[:, 3].astype(np.intp) - 252, turn[:, :3].astype(np.float32) / 127.5 - 1)
-    coefficients = [looked_up(meta["sh0"], sh0[:, :3])[:, None]]
+    scales, sh0 = pixels(meta["scales"]), pixels(meta["sh0"])
+    scale_book, colour_book = book(meta["scales"]), book(meta["sh0"])
     if "shN" in meta:
-        entry = meta["shN"]
-        bands = _BANDS[entry["bands"]]
-        labels = pixels(entry, 1)
-        which = labels[:, 0].astype(np.intp) | labels[:, 1].astype(np.intp) << 8
-        centroids = _decode_image(archive, entry["files"][0], path)
-        require(centroids.shape[1] == 64 * bands, f"{path}: its SH palette is {centroids.shape[1]} pixels wide")
-        table = centroids[:, :, :3].reshape(-1, bands, 3)
-        require(int(which.max()) < len(table), f"{path}: refers to SH palette entries that are not there")
-        coefficients.append(looked_up(entry, table[which]))
+        labels, rest_book = pixels(meta["shN"], 1), book(meta["shN"])
+        which = labels[:, 0] | labels[:, 1].astype(np.uint16) << 8
+        table = _sh_table(archive, meta["shN"], int(which.max()) + 1, path)
+
+    def decoded(rows: slice) -> dict[str, np.ndarray]:
+        fixed = lower[rows, :3].astype(np.uint16) | upper[rows, :3].astype(np.uint16) << 8
+        folded = low + (high - low) * (fixed / 65535)
+        largest, others = turn[rows, 3].astype(np.intp) - 252, turn[rows, :3].astype(np.float32) / 127.5 - 1
+        coefficients = [colour_book[sh0[rows, :3]][:, None]]
+        if "shN" in meta:
+            coefficients.append(rest_book[table[which[rows]]])
+        return {
+            "means": (np.sign(folded) * np.expm1(np.abs(folded))).astype(np.float32),
+            "quats": storage.from_smallest_three(largest, others),
+            "scales": np.exp(scale_book[scales[rows, :3]]),
+            "opacities": sh0[rows, 3].astype(np.float32) / 255,
+            "sh": np.concatenate(coefficients, 1),
+        }
+
     with np.errstate(over="ignore", invalid="ignore"):
-        means = np.sign(folded) * np.expm1(np.abs(folded))
-        scales = np.exp(looked_up(meta["scales"], pixels(meta["scales"])[:, :3]))
-        sh = np.concatenate(coefficients, 1)
-        return storage.to_scene(path, means, quats, scales, sh0[:, 3].astype(np.float32) / 255, sh)[0]
+        return storage.to_scene(path, **storage.gathered(n, (decoded(rows) for rows in storage.blocks(n))))[0]
+
+
+def _sh_table(archive: zipfile.ZipFile, entry: dict, needed: int, path: str | os.PathLike) -> np.ndarray:
+    """The SH palette [entries, k - 1, 3] as indices into its codebook; it must have the entries that are `needed`."""
+    bands = _BANDS[entry["bands"]]
+    centroids = _decode_image(archive, entry["files"][0], path)
+    require(centroids.shape[1] == 64 * bands, f"{path}: its SH palette is {centroids.shape[1]} pixels wide")
+    table = centroids[:, :, :3].reshape(-1, bands, 3)
+    require(needed <= len(table), f"{path}: refers to SH palette entries that are not there")
+    return table
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int, path: str | os.PathLike) -> bytes:
