@@ -137,7 +137,8 @@ def _results(request: Request, folder: Path, workers: int) -> Iterator[Done]:
                     yield from future.result()
         except BrokenProcessPool as error:
             raise WorldsError(
-                "a render process stopped; run with workers=1 or see its message above (is there an EGL driver?)"
+                "a render process stopped; its message is above (a script that calls this must do so under "
+                'if __name__ == "__main__", and an EGL driver must be there)'
             ) from error
         finally:
             for future in pending:
