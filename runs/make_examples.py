@@ -22,7 +22,7 @@ from worlds.render.renderer import Renderer
 from worlds.scenes import Job, SceneMaker, Style
 from worlds.splits import seed_of
 
-SPREAD = 0.6  # standard deviation of a splat over the spacing of its pixels
+SPREAD = 0.85  # standard deviation of a splat over the spacing of its pixels; less shows gaps from close by
 THIN = 0.1  # thickness over the smaller extent
 
 
@@ -80,18 +80,15 @@ def _fields(gaussians: Gaussians):
 
 
 def refine(scene: Gaussians, rgb, usable, cameras: Cameras, steps: int) -> Gaussians:
-    """Adam on colours, opacities and extents until the splats reproduce the frames (L1 on usable pixels)."""
+    """Adam on colours and opacities until the splats reproduce the frames (L1 on usable pixels)."""
     colour = scene.rgb.clone().requires_grad_()
     logit = torch.logit(scene.opacities).requires_grad_()
-    log_scale = scene.scales.log().requires_grad_()
-    groups = [{"params": [colour], "lr": 0.01}, {"params": [logit], "lr": 0.05}, {"params": [log_scale], "lr": 0.01}]
+    groups = [{"params": [colour], "lr": 0.01}, {"params": [logit], "lr": 0.05}]
     optimizer = torch.optim.Adam(groups)
     order = torch.Generator().manual_seed(0)
     for step in range(steps):
         i = int(torch.randint(len(cameras), (), generator=order))
-        now = Gaussians(
-            scene.means, scene.quats, log_scale.exp(), logit.sigmoid(), rgb_to_sh(colour)[:, None], scene.seen
-        )
+        now = Gaussians(scene.means, scene.quats, scene.scales, logit.sigmoid(), rgb_to_sh(colour)[:, None], scene.seen)
         error = (lyra.render(now, cameras[i]).rgb.movedim(0, -1) - rgb[i]).abs()[usable[i]].mean()
         optimizer.zero_grad()
         error.backward()
@@ -128,7 +125,7 @@ def walk(packs: Path, index: int, steps: int):
     static = refine(static, rgb[path, frame], still, cameras[path, frame], steps)
     frames = []
     for f in range(rgb.shape[1]):
-        parts = [lift(rgb[p, f], depth[p, f], cameras[p, f], moving[p, f]) for p in paths[:3]]
+        parts = [lift(rgb[p, f], depth[p, f], cameras[p, f], moving[p, f]) for p in paths[:2]]
         frames.append(Gaussians.concat([Gaussians(*_fields(x), torch.ones(len(x), dtype=torch.bool)) for x in parts]))
     print(f"{plan.world.caption}: {len(static):,} still and {sum(map(len, frames)):,} moving Gaussians")
     return DynamicGaussians.from_frames(frames, style.fps, static), plan

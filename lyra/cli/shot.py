@@ -69,7 +69,8 @@ def _from_file(view: View, fps: float) -> Cameras:
         Path(view.path).exists(),
         f"--path {view.path}: is neither a camera file nor one of the presets {', '.join(PRESETS)}",
     )
-    cameras = load_cameras(view.path).flatten()
+    stand_in = Cameras.from_fov(torch.eye(4), view.fov, view.width or _WIDTH, view.height or _HEIGHT)
+    cameras = load_cameras(view.path, like=stand_in)  # formats that store no image size or lens take it from there
     if view.frames is not None and view.frames != len(cameras):
         cameras = spline(cameras, view.frames)
     if view.width or view.height:
