@@ -24,7 +24,7 @@ _MAX_JSON = 1 << 26
 _TYPES = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
 _COMPONENTS = {5120: ("i1", 127), 5121: ("u1", 255), 5122: ("<i2", 32767), 5123: ("<u2", 65535), 5126: ("<f4", 1)}
 _ROWS = 1 << 13  # written at once: few enough that torch starts no threads for them, which on busy cores takes longer
-_Column = tuple[int, Callable[[Gaussians], torch.Tensor]]
+_Column = tuple[int, Callable[[Gaussians], np.ndarray]]
 
 
 class _Buffer(NamedTuple):
@@ -59,32 +59,32 @@ def save(
         file.write(struct.pack("<I4s", size, b"BIN\0"))
         for _, values in columns.values():
             for rows in storage.blocks(len(scene), _ROWS):
-                file.write(np.ascontiguousarray(values(scene[rows]).numpy(), "<f4"))
+                file.write(np.ascontiguousarray(values(scene[rows]), "<f4"))
 
 
 def _columns(scene: Gaussians) -> dict[str, _Column]:
     """The attributes in file order: how many numbers each has, and how to get them [n, numbers] from some Gaussians."""
     columns: dict[str, _Column] = {
-        "POSITION": (3, lambda part: part.means),
-        f"{_EXTENSION}:ROTATION": (4, lambda part: part.quats[:, [1, 2, 3, 0]]),
-        f"{_EXTENSION}:SCALE": (3, lambda part: part.scales),
-        f"{_EXTENSION}:OPACITY": (1, lambda part: part.opacities[:, None]),
+        "POSITION": (3, lambda part: part.means.numpy()),
+        f"{_EXTENSION}:ROTATION": (4, lambda part: part.quats.numpy()[:, [1, 2, 3, 0]]),
+        f"{_EXTENSION}:SCALE": (3, lambda part: part.scales.numpy()),
+        f"{_EXTENSION}:OPACITY": (1, lambda part: part.opacities.numpy()[:, None]),
     }
     for k in range(scene.sh.shape[1]):
         degree = int(k**0.5)
         name = f"{_EXTENSION}:SH_DEGREE_{degree}_COEF_{k - degree * degree}"
-        columns[name] = (3, lambda part, k=k: part.sh[:, k])
+        columns[name] = (3, lambda part, k=k: part.sh[:, k].numpy())
     columns["COLOR_0"] = (4, _point_colours)
     if scene.seen is not None:
-        columns["_SEEN"] = (1, lambda part: part.seen[:, None].float())
+        columns["_SEEN"] = (1, lambda part: part.seen.numpy()[:, None])
     return columns
 
 
-def _point_colours(part: Gaussians) -> torch.Tensor:
+def _point_colours(part: Gaussians) -> np.ndarray:
     """RGBA [n, 4] for programs that only draw points: linear in glTF, while ours is display-referred sRGB."""
     rgb = part.rgb.clamp(0, 1)
     linear = torch.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    return torch.cat([linear, part.opacities[:, None]], 1)
+    return torch.cat([linear, part.opacities[:, None]], 1).numpy()
 
 
 def _document(scene: Gaussians, columns: dict[str, _Column]) -> tuple[dict, int]:

@@ -5,6 +5,7 @@ import numpy as np
 from lyra.io.storage import blocks
 
 _BINS = 1 << 16
+_SAMPLE = 1 << 17  # vectors that tell the principal directions
 _CACHED = 1 << 14  # rows of 12 float32 that fit the cache of a core
 
 
@@ -60,18 +61,10 @@ def palette(vectors: np.ndarray, levels: int = 16, order: np.ndarray | None = No
 
 
 def _principal(vectors: np.ndarray) -> np.ndarray:
-    """The vectors' coordinates [n, 12 or fewer] along their directions of largest variance."""
-    n, size = vectors.shape
-    mean = sum(vectors[part].sum(0, dtype=np.float64) for part in blocks(n)) / n
-    mean, spread = mean.astype(np.float32), np.zeros((size, size))
-    for part in blocks(n):
-        centred = vectors[part] - mean
-        spread += centred.T @ centred
-    directions = np.linalg.eigh(spread)[1][:, -12:].astype(np.float32)
-    positions = np.empty((n, directions.shape[1]), np.float32)
-    for part in blocks(n):
-        positions[part] = (vectors[part] - mean) @ directions
-    return positions
+    """The vectors' coordinates [n, 12 or fewer] along the directions in which a sample of them varies most."""
+    sample = vectors[:: -(-len(vectors) // _SAMPLE)]
+    sample = sample - sample.mean(0)
+    return vectors @ np.linalg.eigh(sample.T @ sample)[1][:, -12:]
 
 
 def _leaves(positions: np.ndarray, rows: np.ndarray, levels: int) -> np.ndarray:
@@ -80,7 +73,7 @@ def _leaves(positions: np.ndarray, rows: np.ndarray, levels: int) -> np.ndarray:
     if levels > 0 and len(rows) > _CACHED:
         halves = _halves(positions, rows[None])
         return np.concatenate([_leaves(positions, half, levels - 1) for half in halves])
-    near, groups = positions[rows], np.arange(len(rows))[None]
+    near, groups = np.take(positions, rows, 0), np.arange(len(rows))[None]
     for _ in range(levels):
         groups = _halves(near, groups)
     return rows[groups]
@@ -88,7 +81,7 @@ def _leaves(positions: np.ndarray, rows: np.ndarray, levels: int) -> np.ndarray:
 
 def _halves(positions: np.ndarray, groups: np.ndarray) -> np.ndarray:
     """Every group of rows [m, g] split at the median of its widest direction: [2 m, g / 2]."""
-    part = positions[groups]
+    part = np.take(positions, groups, 0)
     widest = part.var(1).argmax(1)
     column = np.take_along_axis(part, widest[:, None, None], 2)[..., 0]
     order = np.argpartition(column, groups.shape[1] // 2, axis=1)
