@@ -209,12 +209,12 @@ def unpack(data: bytes, path: str | os.PathLike = "scene") -> Gaussians | Dynami
     """Inverse of `pack`, but for the order of the Gaussians. `path` names the source in error messages."""
     header, begin = read_header(data, path)
     coefficients = (header["sh_degree"] + 1) ** 2
-    parts = [
-        _unpack_chunk(memoryview(data)[begin + c["offset"] : begin + c["offset"] + c["bytes"]], c, header, path)
-        for c in header["chunks"]
-    ]
-    require(len(parts) > 0, f"{path}: holds no Gaussians")
-    columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
+    require(len(header["chunks"]) > 0, f"{path}: holds no Gaussians")
+    promised = sum(_unpacked_bytes(_layout(chunk, header), chunk) for chunk in header["chunks"])
+    storage.check_inflation(path, len(data) - begin, promised)
+    blobs = (memoryview(data)[begin + c["offset"] : begin + c["offset"] + c["bytes"]] for c in header["chunks"])
+    parts = (_unpack_chunk(blob, c, header, path) for blob, c in zip(blobs, header["chunks"], strict=True))
+    columns = storage.gathered(header["count"], parts)
     sh = columns["sh"].reshape(-1, coefficients, 3)
     seen = columns["seen"][:, 0] != 0 if header["seen"] else None
     scene, kept = storage.to_scene(
@@ -228,40 +228,57 @@ def unpack(data: bytes, path: str | os.PathLike = "scene") -> Gaussians | Dynami
     return DynamicGaussians(scene, start, end, velocity, float(header["duration"]), float(header["fps"]))
 
 
-def _unpack_chunk(blob: memoryview, chunk: dict, header: dict, path: str | os.PathLike) -> dict[str, np.ndarray]:
-    n = chunk["count"]
+def _layout(chunk: dict, header: dict) -> dict[str, tuple[int, int]]:
+    """Components and bytes a component of every column of a chunk, in order."""
     layout = {"means": (3, 3), "scale": (3, 2), "rotation": (3, 2), "colour": (3, 2), "opacity": (1, 1)}
     layout["sh"] = (3 * ((header["sh_degree"] + 1) ** 2 - 1), 2)
     if header["seen"]:
         layout["seen"] = (1, 1)
     layout |= {"velocity": (3, 4)} if chunk["velocity"] else {}
-    layout |= {"lifetimes": (2, 4)} if chunk["lifetimes"] else {}
-    raw = np.frombuffer(storage.inflate(path, blob, n * sum(c * w for c, w in layout.values())), np.uint8)
+    return layout | ({"lifetimes": (2, 4)} if chunk["lifetimes"] else {})
+
+
+def _unpacked_bytes(layout: dict[str, tuple[int, int]], chunk: dict) -> int:
+    return chunk["count"] * sum(components * width for components, width in layout.values())
+
+
+def _unpack_chunk(blob: memoryview, chunk: dict, header: dict, path: str | os.PathLike) -> dict[str, np.ndarray]:
+    n, layout = chunk["count"], _layout(chunk, header)
+    raw = np.frombuffer(storage.inflate(path, blob, _unpacked_bytes(layout, chunk)), np.uint8)
     read, position = {}, 0
     for name, (components, width) in layout.items():
         planes = raw[position : position + components * width * n].reshape(components, width, n)
         position += planes.size
-        value = np.zeros((components, n), np.uint32)
+        value = np.zeros((components, n), np.uint32 if width > 2 else np.uint16)
         for i in range(width):
-            value |= planes[:, i].astype(np.uint32) << np.uint32(8 * i)
+            value |= planes[:, i].astype(value.dtype) << value.dtype.type(8 * i)
         read[name] = value.T
     turn = read["rotation"]
     largest = ((turn[:, 0] >> 15) | (turn[:, 1] >> 15 << 1)).astype(np.intp)
     others = ((turn & 0x7FFF).astype(np.float32) - 16384) / 16383
     colour = ((read["colour"].astype(np.float32) - 32768) / 512 - 0.5) / np.float32(C0)
     rest = (read["sh"].astype(np.float32) - _SH_ZERO) / 256
-    velocity = np.ascontiguousarray(read["velocity"]).view(np.float32) if chunk["velocity"] else np.zeros((n, 3))
-    if chunk["lifetimes"]:
-        lifetimes = np.ascontiguousarray(read["lifetimes"]).view(np.float32)
-    else:
-        pair = [-np.inf if chunk["start"] is None else chunk["start"], np.inf if chunk["end"] is None else chunk["end"]]
-        lifetimes = np.broadcast_to(np.float32(pair), (n, 2))
-    return {
+    columns = {
         "means": (read["means"] * chunk["step"] + np.float64(chunk["origin"])).astype(np.float32),
         "quats": storage.from_smallest_three(largest, others),
         "scales": np.exp((read["scale"].astype(np.float32) - 32768) / 128) * (read["scale"] > 0),
         "opacities": read["opacity"][:, 0].astype(np.float32) / 255,
         "sh": np.concatenate([colour, rest], 1),
-        "velocity": velocity.astype(np.float32),
-        "start": lifetimes[:, 0], "end": lifetimes[:, 1],
-    } | ({"seen": read["seen"]} if header["seen"] else {})  # fmt: skip
+    }
+    if header["seen"]:
+        columns["seen"] = read["seen"]
+    return columns if header["duration"] is None else columns | _motion(read, chunk)
+
+
+def _motion(read: dict[str, np.ndarray], chunk: dict) -> dict[str, np.ndarray]:
+    """Velocity, start and end of a chunk of a scene that moves, of its own columns or of its table entry."""
+    if chunk["velocity"]:
+        velocity = np.ascontiguousarray(read["velocity"]).view(np.float32)
+    else:
+        velocity = np.zeros((chunk["count"], 3), np.float32)
+    if chunk["lifetimes"]:
+        lifetimes = np.ascontiguousarray(read["lifetimes"]).view(np.float32)
+    else:
+        pair = [-np.inf if chunk["start"] is None else chunk["start"], np.inf if chunk["end"] is None else chunk["end"]]
+        lifetimes = np.broadcast_to(np.float32(pair), (chunk["count"], 2))
+    return {"velocity": velocity, "start": lifetimes[:, 0], "end": lifetimes[:, 1]}
