@@ -25,9 +25,11 @@ def save(scene: Gaussians, path: str | os.PathLike) -> None:
     rows["rgba"][:, :3] = np.clip(np.rint(scene.rgb.numpy() * 255), 0, 255)
     rows["rgba"][:, 3] = np.rint(scene.opacities.numpy() * 255)
     rows["quat"] = np.clip(np.rint(scene.quats.numpy() * 128 + 128), 0, 255)
-    weight = scene.scales.numpy().astype(np.float64).prod(1) * scene.opacities.numpy()
-    with replacing_file(path) as temporary:
-        rows[np.argsort(-weight, kind="stable")].tofile(temporary)
+    weight = scene.scales.numpy().prod(1, dtype=np.float64) * scene.opacities.numpy()
+    order = np.argsort(-weight, kind="stable")
+    with replacing_file(path) as temporary, open(temporary, "wb") as file:
+        for part in storage.blocks(len(rows)):
+            file.write(rows[order[part]])
 
 
 def load(path: str | os.PathLike) -> Gaussians:
