@@ -6,7 +6,7 @@ from typing import Literal
 
 from lyra.cli.report import AsJson, Out, SceneIn, file_size, finish, reading_seconds, size_on_disk, waiting
 
-_SECONDS = {".spz": (1.2, 2.9), ".sog": (1.7, 21.0), ".lyra4d": (2.4, 7.0), ".html": (3.0, 8.0), ".ply": (0.2, 0.6)}
+_SECONDS = {".spz": (1.0, 2.6), ".sog": (1.6, 4.0), ".lyra4d": (2.4, 4.3), ".html": (3.0, 5.0), ".ply": (0.2, 0.4)}
 
 
 def export(
