@@ -24,6 +24,7 @@ class View:
         height: Pixels down; 704 by default, or what the camera file says.
         fov: Horizontal field of view of a preset path, degrees.
         amount: How much of a preset path to travel: 0.5 is half as far, -1 the other way.
+        limit: Shorten a preset path inside a scene before it runs into a surface or loses what it looks at.
         at: Freeze a moving scene at this many seconds.
         background: black, grey, white or #rrggbb.
         backend: Who renders; auto takes an NVIDIA GPU if gsplat is there, else the CPU.
@@ -36,6 +37,7 @@ class View:
     height: int | None = None
     fov: float = 60.0
     amount: float = 1.0
+    limit: bool = True
     at: float | None = None
     background: str = "black"
     backend: Literal["auto", "cpu", "cuda", "reference"] = "auto"

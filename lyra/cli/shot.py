@@ -14,10 +14,12 @@ from lyra.render import backends, render
 from lyra.scene import Cameras, DynamicGaussians, Gaussians, InputError, require
 from lyra.scene.framing import first_view
 from lyra.scene.keyframes import spline
+from lyra.scene.limits import limit
 from lyra.scene.trajectories import PRESETS
 from lyra.view.page import BACKGROUNDS
 
 _FRAMES, _FPS, _WIDTH, _HEIGHT = 96, 24.0, 1280, 704
+_AROUND_DEG, _CLEARANCE = 130.0, 0.15  # degrees; share of the depth that the path keeps free around it
 
 
 @dataclass(frozen=True)
@@ -55,12 +57,27 @@ def plan(scene: Gaussians | DynamicGaussians, view: View) -> Shot:
         frames = view.frames or (max(1, round(scene.duration * fps)) if moving else _FRAMES)
         first = scene.at(0.0) if moving else scene
         start, depth = first_view(first, view.fov, view.width or _WIDTH, view.height or _HEIGHT)
-        cameras = PRESETS[view.path].cameras(start, frames, depth, view.amount, fps)
+        cameras = _preset(view, first, start, frames, depth, fps)
     else:
         cameras = _from_file(view, fps)
     if moving:  # a path longer than the scene plays it again
         cameras = replace(cameras, times=cameras.times.remainder(scene.duration))
     return Shot(scene, cameras, fps, view)
+
+
+@torch.no_grad()
+def _preset(view: View, first: Gaussians, start: Cameras, frames: int, depth: float, fps: float) -> Cameras:
+    """The preset path; inside a scene (the camera stands at the origin) not so far that it runs into what it sees."""
+
+    def travel(share: float) -> Cameras:
+        return PRESETS[view.path].cameras(start, frames, depth, view.amount * share, fps)
+
+    inside = torch.equal(start.c2w, torch.eye(4).to(start.c2w))
+    if not (view.limit and inside):
+        return travel(1.0)
+    around = Cameras.from_fov(start.c2w, _AROUND_DEG, 256, 256)  # wider than the view: what it can move into
+    seen = render(first, around, backend="cpu")
+    return limit(travel, around, seen.depth[0], seen.alpha[0] > 0.5, clearance=_CLEARANCE * depth)[0]
 
 
 def _from_file(view: View, fps: float) -> Cameras:

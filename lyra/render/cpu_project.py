@@ -17,7 +17,6 @@ TILE = 16  # pixels a side: the state of a tile stays in the first-level cache
 GRADIENTS = 10  # of a splat: the first ten of its row, with moments in place of MX to C (see cpu_tiles)
 
 FX, FY, CX, CY, WIDTH, HEIGHT, NEAR, FAR = range(12, 20)  # of a camera row; 0 to 11 are the rows of w2c
-CAMERA = 20
 
 
 @kernel

@@ -15,6 +15,7 @@ import torch
 
 import lyra
 from lyra.cli import main
+from lyra.io.cameras import load_cameras
 from lyra.io.images import load_image
 from lyra.io.video import load_video
 
@@ -117,6 +118,14 @@ def test_the_written_cameras_make_the_same_picture(scene, tmp_path):
     run("render", scene, tmp_path / "out", *SMALL)
     run("render", scene, tmp_path / "again.png", "--path", tmp_path / "out" / "cameras.json")
     assert torch.equal(load_image(tmp_path / "again.png"), load_image(tmp_path / "out" / "preview.png"))
+
+
+def test_a_path_inside_a_scene_stops_before_it_runs_into_something(scene, tmp_path):
+    travelled = {}
+    for option in ("--limit", "--no-limit"):
+        run("render", scene, tmp_path / option, *SMALL, "--path", "dolly", "--amount", "3", option)
+        travelled[option] = float(load_cameras(tmp_path / option / "cameras.json").centers[-1].norm())
+    assert travelled["--limit"] < 0.9 * travelled["--no-limit"]
 
 
 def test_depth_coverage_and_numbered_images(scene, tmp_path):
