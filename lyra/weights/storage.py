@@ -35,7 +35,9 @@ def save_folder(
     """Write `tensors` and `config` (JSON values) to a folder, which is made if need be; other files in it stay.
 
     `precision` is that of the big matrices: float32, float16 or int8. Each file appears whole or not at all. A kill
-    between the two leaves a pair that `load_folder` refuses or one that belongs together, never a mixture. Raises InputError for values that are NaN or infinite.
+    between the two leaves a pair that `load_folder` refuses or one that belongs together, never a mixture.
+
+    Raises InputError for values that are NaN or infinite.
     """
     require(precision in PRECISIONS, f"weights are stored as {', '.join(PRECISIONS)}, not {precision}")
     folder = Path(folder)
