@@ -1,0 +1,152 @@
+"""The splat decoder (Lyra, Sec. 3.2): latents of several trajectories in, one set of Gaussians out.
+
+All trajectories form one sequence of tokens; that is how views are fused. Structure and parameter names are those of
+the released models, see lyra/decoder/config.py for what can differ.
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from lyra.decoder import head
+from lyra.decoder.blocks import LAYER_EPS, AttentionBlock, MambaBlock
+from lyra.decoder.config import DecoderConfig
+from lyra.decoder.maps import Encode, MapMaker, Maps, Times
+from lyra.scene import Cameras, Gaussians, require
+
+
+class PatchEmbed(nn.Module):
+    """Latent cells to tokens: a strided convolution in space, then LayerNorm."""
+
+    def __init__(self, channels: int, config: DecoderConfig) -> None:
+        super().__init__()
+        size = (1, config.patch, config.patch)
+        self.proj = nn.Conv3d(channels, config.width, size, stride=size)
+        self.norm = nn.LayerNorm(config.width, eps=1e-5)
+
+    def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b n d"]:
+        return self.norm(self.proj(x).flatten(2).transpose(1, 2))
+
+
+class SplatDecoder(nn.Module):
+    """Raw video latents and cameras to Gaussians.
+
+    `encode` makes raw latents of clips (`VideoCodec.encode_raw`); only models with rays="vae" need it. On CUDA the
+    blocks compute in bfloat16, unless `bf16` says otherwise; rays, head and activations never do. `recompute` trades
+    time for memory in training: blocks are computed again in the backward pass.
+    """
+
+    def __init__(self, config: DecoderConfig, encode: Encode | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.maps = MapMaker(config, encode)
+        self.bf16: bool | None = None
+        self.recompute = False
+        self.patch_embed = PatchEmbed(config.latent_channels, config)
+        self.patch_plucker_embed = PatchEmbed(config.ray_channels, config)
+        if config.times:
+            self.patch_time_embed = PatchEmbed(config.time_channels, config)
+            self.patch_time_embed_tgt = PatchEmbed(config.time_channels, config)
+            for embed in (self.patch_time_embed, self.patch_time_embed_tgt):
+                nn.init.zeros_(embed.norm.weight)  # so that a still model can go on to moving scenes
+        self.enc_blocks = nn.ModuleList(
+            AttentionBlock(config) if config.is_attention(i) else MambaBlock(config) for i in range(config.blocks)
+        )
+        self.enc_norm = nn.LayerNorm(config.width, eps=LAYER_EPS)
+        self.deconv = head.build(config)
+
+    def forward(
+        self,
+        latents: Float[Tensor, "v c lt lh lw"],
+        cameras: Cameras,
+        times: Times | None = None,
+        keep: float | None = None,
+        scale: float = 1.0,
+    ) -> Gaussians:
+        """The Gaussians of one scene, in the world of its cameras (v, t), of the size and length of the video.
+
+        `latents` are un-normalised (`codec.to_raw`). `scale` is the scene's unit: the median depth of the first view
+        for models with a log depth, 1 for the released ones. `keep` (0, 1] keeps the most opaque share.
+        """
+        return self.batch(latents[None], [cameras], None if times is None else [times], keep, [scale])[0]
+
+    def batch(
+        self,
+        latents: Float[Tensor, "b v c lt lh lw"],
+        cameras: Sequence[Cameras],
+        times: Sequence[Times] | None = None,
+        keep: float | None = None,
+        scales: Sequence[float] | None = None,
+    ) -> list[Gaussians]:
+        """As `forward`, for several scenes of one shape at once."""
+        scales = [1.0] * len(cameras) if scales is None else list(scales)
+        require(keep is None or 0 < keep <= 1, f"decoder: keep must be a share in (0, 1], got {keep}")
+        for scene, scale in zip(cameras, scales, strict=True):
+            self._check(latents, scene, scale)
+        moments = times if times is not None else [None] * len(cameras)
+        maps = [self.maps(_normalised(c, s), t) for c, s, t in zip(cameras, scales, moments, strict=True)]
+        raw = self.network(latents, maps)
+        return [
+            head.decode(r, c.to(r.dtype), self.config, keep, s) for r, c, s in zip(raw, cameras, scales, strict=True)
+        ]
+
+    def _check(self, latents: Tensor, cameras: Cameras, scale: float) -> None:
+        _, views, channels, length, *cells = latents.shape
+        height, width = (n * self.config.codec_space for n in cells)
+        expected = (views, self.config.frames(length), width, height)
+        got = (*cameras.shape, cameras.width, cameras.height)
+        require(
+            channels == self.config.latent_channels and all(n % self.config.patch == 0 for n in cells),
+            f"decoder: latents need {self.config.latent_channels} channels and sides divisible by {self.config.patch}, "
+            f"got {channels} channels and {cells[1]}x{cells[0]}",
+        )
+        require(
+            got == expected,
+            f"decoder: these latents need cameras (trajectories, frames, width, height) {expected}, got {got}",
+        )
+        require(0 < scale < float("inf"), f"decoder: scale must be a positive length, got {scale}")
+
+    def network(self, latents: Float[Tensor, "b v c lt lh lw"], maps: Sequence[Maps]) -> Float[Tensor, "b v ch t h w"]:
+        """Everything with weights: the head's numbers for every frame and output pixel."""
+        batch, views, _, length, height, width = latents.shape
+        x = self.tokens(latents, maps)
+        with self._precision(x.device):
+            for block in self.enc_blocks:
+                x = checkpoint(block, x, use_reentrant=False) if self.recompute and self.training else block(x)
+        with torch.autocast(x.device.type, enabled=False):
+            x = self.enc_norm(x)
+            grid = {"v": views, "t": length, "h": height // self.config.patch}
+            cells = rearrange(x, "b (v t h w) d -> (b v) d t h w", **grid)
+            return self.deconv(cells).unflatten(0, (batch, views))
+
+    def tokens(self, latents: Float[Tensor, "b v c lt lh lw"], maps: Sequence[Maps]) -> Float[Tensor, "b n d"]:
+        """The sequence that enters the blocks, in the order scene, trajectory, latent frame, row, column."""
+        views, length = latents.shape[1], latents.shape[3]
+        with torch.autocast(latents.device.type, enabled=False):
+            dtype = self.enc_norm.weight.dtype
+            x = self.patch_embed(latents.flatten(0, 1).to(dtype))
+            x = x + self.patch_plucker_embed(torch.cat([m.rays for m in maps]).to(dtype))
+            x = x.unflatten(0, (-1, views))
+            if maps[0].source is not None:
+                source = self.patch_time_embed(torch.stack([m.source for m in maps]).to(dtype))
+                target = self.patch_time_embed_tgt(torch.stack([m.target for m in maps]).to(dtype))
+                x = x + (source + target.repeat(1, length, 1))[:, None]
+            return x.flatten(1, 2)
+
+    def _precision(self, device: torch.device):
+        use = device.type == "cuda" if self.bf16 is None else self.bf16
+        return torch.autocast(device.type, torch.bfloat16) if use else nullcontext()
+
+
+def _normalised(cameras: Cameras, scale: float) -> Cameras:
+    """The same cameras seen from the first one, in units of `scale`."""
+    relative = cameras.relative_to_first()
+    c2w = relative.c2w.clone()
+    c2w[..., :3, 3] /= scale
+    return replace(relative, c2w=c2w)
