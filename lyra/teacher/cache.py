@@ -7,13 +7,14 @@ background that would shine through them ("foreground masking", Lyra App. B).
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
 from lyra.scene import Cameras, require
-from lyra.scene.rotations import transform_points
-from lyra.teacher.warp import Warped, splat, triangle_depth
+from lyra.teacher.warp import Warped, mesh_depth, splat
+
+_POINTS = 2**23  # points times cameras warped at a time, which bounds the memory
 
 
 @dataclass(frozen=True)
@@ -66,38 +67,56 @@ class Cache:
         depth = torch.nan_to_num(depth, nan=far, posinf=far, neginf=far).clamp(0, far)
         return cls(cameras.unproject(depth), image, depth_edges(depth, options), options)
 
-    def warp(self, cameras: Cameras) -> Warped:
-        """What t cameras see of the cache."""
-        options = self.options
-        keep = ~self.edge if options.drop_edges else torch.ones_like(self.edge)
-        colours = self.image.movedim(1, -1).reshape(-1, 3)
-        points = self.points.reshape(-1, 3)
-        warped = splat(points, colours, keep.reshape(-1), cameras, options.sharpness, options.group)
-        return self._hide_background(warped, cameras) if options.hide_background else warped
+    def warp(self, cameras: Cameras, *, per_frame: bool = False) -> Warped:
+        """What t cameras see of the cache: of all its frames, or with `per_frame` camera i of frame i only.
 
-    def _hide_background(self, warped: Warped, cameras: Cameras) -> Warped:
+        The second is for videos, whose frames show different moments. Cameras are warped some at a time, as many as
+        fit into about 1 GB.
+        """
+        frames, t = len(self.points), len(cameras)
+        require(
+            not per_frame or frames == t,
+            f"warping frame by frame needs one camera for each of the {frames} frames, got {t}",
+        )
+        visible = self.points[..., 0].numel() // (frames if per_frame else 1)
+        step = max(1, _POINTS // visible // self.options.group) * self.options.group
+        parts = [
+            (self._frames(start, start + step) if per_frame else self)._warp(cameras[start : start + step], per_frame)
+            for start in range(0, t, step)
+        ]
+        return Warped(*(torch.cat(each) for each in zip(*((p.image, p.mask, p.depth) for p in parts), strict=True)))
+
+    def _frames(self, first: int, last: int) -> "Cache":
+        return Cache(self.points[first:last], self.image[first:last], self.edge[first:last], self.options)
+
+    def _warp(self, cameras: Cameras, per_frame: bool) -> Warped:
+        options, sets = self.options, len(self.points) if per_frame else 1
+        keep = ~self.edge if options.drop_edges else torch.ones_like(self.edge)
+        colours = self.image.movedim(1, -1).reshape(sets, -1, 3)
+        points = self.points.reshape(sets, -1, 3)
+        warped = splat(points, colours, keep.reshape(sets, -1), cameras, options.sharpness, options.group)
+        return self._hide_background(warped, cameras, per_frame) if options.hide_background else warped
+
+    def _hide_background(self, warped: Warped, cameras: Cameras, per_frame: bool) -> Warped:
         """Remove pixels that lie behind the mesh over the depth edges."""
-        triangles = self.edge_mesh()
-        mask = warped.mask.clone()
-        w2c = cameras.w2c
-        for index in range(len(cameras)):
-            corners = transform_points(w2c[index], triangles.reshape(-1, 3)).reshape(-1, 3, 3)
-            mesh = triangle_depth(corners, cameras.K[index], cameras.height, cameras.width)
-            slack = self.options.epsilon * (mesh if self.options.relative_epsilon else 1)
-            mask[index] &= ~(mesh + slack < warped.depth[index])
+        triangles, frame = self.edge_mesh()
+        mesh = mesh_depth(triangles, cameras, frame if per_frame else None)
+        slack = self.options.epsilon * (mesh if self.options.relative_epsilon else 1)
+        mask = warped.mask & ~(mesh + slack < warped.depth)
         image = torch.where(mask[:, None], warped.image, -1)
         return Warped(image, mask, torch.where(mask, warped.depth, 0))
 
-    def edge_mesh(self) -> Float[Tensor, "m 3 3"]:
-        """World triangles over the depth edges, on the point grid coarsened by mesh_stride."""
+    def edge_mesh(self) -> tuple[Float[Tensor, "m 3 3"], Int64[Tensor, " m"]]:
+        """World triangles over the depth edges, on the point grid coarsened by mesh_stride, and their frames."""
         stride = self.options.mesh_stride
         size = (self.points.shape[1] // stride, self.points.shape[2] // stride)
         grid = functional.interpolate(self.points.movedim(-1, 1), size, mode="bilinear").movedim(1, -1)
         edge = functional.interpolate(self.edge[:, None].float(), size, mode="nearest")[:, 0] > 0
         corners = [(slice(None), rows, columns) for rows in _SIDES for columns in _SIDES]
         touched = torch.stack([edge[corner] for corner in corners]).any(0)
-        a, b, c, d = (grid[corner][touched] for corner in corners)
-        return torch.cat([torch.stack([a, b, c], 1), torch.stack([b, d, c], 1)])
+        frame, row, column = touched.nonzero(as_tuple=True)
+        a, b, c, d = (grid[corner][frame, row, column] for corner in corners)
+        return torch.cat([torch.stack([a, b, c], 1), torch.stack([b, d, c], 1)]), frame.repeat(2)
 
 
 _SIDES = (slice(None, -1), slice(1, None))

@@ -94,7 +94,7 @@ def test_triangle_depth_equals_brute_force():
     corners[..., 2] += torch.linspace(0.3, 4, 24, dtype=torch.float64)[:, None]
     camera = _camera(0.0).to(torch.float64)
     corners[3, 0, 2] = -0.3
-    got = triangle_depth(corners, camera.K[0], H, W)
+    got = triangle_depth(corners, torch.zeros(24, dtype=torch.long), camera)[0]
     rays = camera._camera_directions()[0].reshape(-1, 1, 3)
     system = torch.stack(
         [rays.expand(-1, 24, -1), *((corners[:, 0] - corners[:, k]).expand(H * W, -1, -1) for k in (1, 2))], -1
