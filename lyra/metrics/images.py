@@ -1,7 +1,7 @@
 """PSNR and SSIM of images in [0, 1]."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,6 +20,35 @@ def ssim(image: Float[Tensor, "*b c h w"], target: Float[Tensor, "*b c h w"]) ->
     Values in [0, 1], sides at least 11 pixels. The same as scikit-image with gaussian_weights=True, sigma=1.5,
     use_sample_covariance=False.
     """
+    return _ssim_windows(image, target).mean((-3, -2, -1)).float()
+
+
+def masked_psnr(
+    image: Float[Tensor, "*b c h w"], target: Float[Tensor, "*b c h w"], mask: Bool[Tensor, "*b h w"]
+) -> Float[Tensor, "*b"]:
+    """PSNR in dB over the pixels of a mask; NaN where the mask is empty."""
+    error = (image.double().clamp(0, 1) - target.double().clamp(0, 1)).square().mean(-3)
+    return (-10 * masked_mean(error, mask).log10()).float()
+
+
+def masked_ssim(
+    image: Float[Tensor, "*b c h w"], target: Float[Tensor, "*b c h w"], mask: Bool[Tensor, "*b h w"]
+) -> Float[Tensor, "*b"]:
+    """SSIM averaged over the windows whose centre lies in a mask; NaN if there is none.
+
+    Windows are those of `ssim`; they also see pixels outside the mask, up to 5 away from it.
+    """
+    scores = _ssim_windows(image, target).mean(-3)
+    return masked_mean(scores, mask[..., _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]).float()
+
+
+def masked_mean(values: Float[Tensor, "*b h w"], mask: Bool[Tensor, "*b h w"]) -> Float[Tensor, "*b"]:
+    """Mean over the pixels of each mask; NaN where it is empty."""
+    return torch.where(mask, values, 0).sum((-2, -1)) / mask.sum((-2, -1))
+
+
+def _ssim_windows(image: Tensor, target: Tensor) -> Float[Tensor, "*b c h2 w2"]:
+    """The score of every window inside the image."""
     shape = image.shape
     a, b = (x.reshape(-1, 1, *shape[-2:]).double().clamp(0, 1) for x in (image, target))
     mean_a, mean_b = _window(a), _window(b)
@@ -27,7 +56,7 @@ def ssim(image: Float[Tensor, "*b c h w"], target: Float[Tensor, "*b c h w"]) ->
     cov = _window(a * b) - mean_a * mean_b
     c1, c2 = _K1**2, _K2**2
     score = (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
-    return score.mean((-3, -2, -1)).reshape(shape[:-2]).mean(-1).float()
+    return score.reshape(*shape[:-2], *score.shape[-2:])
 
 
 def _window(x: Tensor) -> Tensor:

@@ -74,15 +74,30 @@ class LPIPS(nn.Module):
 
     def forward(self, image: Float[Tensor, "*b 3 h w"], target: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b"]:
         """The distance of each pair."""
-        batch = image.shape[:-3]
+        maps = [difference.mean((-2, -1)) for difference in self._differences(image, target)]
+        return sum(maps).reshape(image.shape[:-3])
+
+    def spatial(self, image: Float[Tensor, "*b 3 h w"], target: Float[Tensor, "*b 3 h w"]) -> Float[Tensor, "*b h w"]:
+        """The distance pixel by pixel: the maps of all stages, enlarged bilinearly to the image's size and summed.
+
+        Its mean over a mask is the distance of a region. The receptive fields reach beyond the region, and the mean
+        over all pixels differs a little from `forward`, because enlarging weighs cells at the border differently.
+        """
+        size = image.shape[-2:]
+        maps = [
+            functional.interpolate(difference[:, None], size, mode="bilinear")[:, 0]
+            for difference in self._differences(image, target)
+        ]
+        return sum(maps).reshape(*image.shape[:-3], *size)
+
+    def _differences(self, image: Tensor, target: Tensor) -> list[Float[Tensor, "n h2 w2"]]:
+        """Weighted squared differences of the unit feature vectors, for every stage."""
         stages = [self._features(x.reshape(-1, *x.shape[-3:])) for x in (image, target)]
-        total = 0.0
+        differences = []
         for head, mine, theirs in zip(self.heads, *stages, strict=True):
-            difference = (
-                functional.normalize(mine.float(), dim=1) - functional.normalize(theirs.float(), dim=1)
-            ).square()
-            total = total + (difference * head[:, None, None]).sum(1).mean((-2, -1))
-        return total.reshape(batch)
+            squares = (functional.normalize(mine.float(), dim=1) - functional.normalize(theirs.float(), dim=1)).square()
+            differences.append((squares * head[:, None, None]).sum(1))
+        return differences
 
     def _features(self, images: Tensor) -> list[Tensor]:
         """The last activation of every stage."""
