@@ -2,7 +2,8 @@
 
 Read: everything Pillow opens, turned upright by its EXIF orientation, first frame of an animation, grey and palette and
 CMYK made RGB. Embedded colour profiles are converted to sRGB, because phones tag Display P3 and ignoring that dulls the
-colours; an unusable profile is ignored. Images of more than 100 megapixels are refused.
+colours; an unusable profile is ignored. Images of more than 100 megapixels are refused, unless they may be shrunk while
+they are read.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import io
 import os
 import struct
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +25,24 @@ from lyra.scene import require
 from lyra.scene.errors import InputError
 
 MAX_MEGAPIXELS = 100
+MAX_SHRUNK_MEGAPIXELS = 250  # 4 bytes a pixel while decoding, and nothing else of that size
 _WRITERS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 # What Pillow and its codecs raise on damaged files.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, OverflowError, MemoryError, IndexError, TypeError,
            KeyError, RuntimeError, Image.DecompressionBombError)  # fmt: skip
 
 
-def load_image(source: str | os.PathLike | bytes, *, alpha: bool = False) -> Float[Tensor, "c h w"]:
+def load_image(
+    source: str | os.PathLike | bytes, *, alpha: bool = False, shortest: int | None = None
+) -> Float[Tensor, "c h w"]:
     """An image as [3, h, w] in [0, 1], display-referred sRGB; transparency is laid over white.
 
-    With `alpha` the result is [4, h, w] with straight (not premultiplied) colour, opaque where the file has none.
+    With `alpha` the result is [4, h, w] with straight (not premultiplied) colour, opaque where the file has none. With
+    `shortest` large images are shrunk by a whole factor while they are read, as far as their shorter side keeps so many
+    pixels: JPEG of any size, others up to 250 megapixels.
     `source` is a path or the bytes of a file. Raises InputError on what is no image, damaged or too large.
     """
-    rgba = torch.from_numpy(_read(source)).movedim(-1, 0)
+    rgba = torch.from_numpy(_read(source, shortest)).movedim(-1, 0)
     if alpha:
         return rgba if rgba.shape[0] == 4 else torch.cat([rgba, torch.ones_like(rgba[:1])])
     return rgba[:3] * rgba[3:] + (1 - rgba[3:]) if rgba.shape[0] == 4 else rgba.contiguous()
@@ -45,7 +52,7 @@ def _name(source: str | os.PathLike | bytes) -> str:
     return "the image" if isinstance(source, bytes) else str(source)
 
 
-def _read(source: str | os.PathLike | bytes) -> np.ndarray:
+def _read(source: str | os.PathLike | bytes, shortest: int | None) -> np.ndarray:
     """An upright sRGB image [h, w, 3 or 4], float32 in [0, 1]."""
     name = _name(source)
     if not isinstance(source, bytes):
@@ -55,9 +62,10 @@ def _read(source: str | os.PathLike | bytes) -> np.ndarray:
         require(path.stat().st_size > 0, f"{name}: the file is empty")
     try:
         # Sizes are checked below, before any pixel is decoded; a bad EXIF block is worth no words.
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _any_size():
             warnings.simplefilter("ignore")
-            return _decode(Image.open(io.BytesIO(source) if isinstance(source, bytes) else source), name)
+            opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
+            return _decode(opened, name, shortest)
     except InputError:
         raise
     except Image.UnidentifiedImageError:
@@ -68,15 +76,31 @@ def _read(source: str | os.PathLike | bytes) -> np.ndarray:
         raise InputError(f"{name}: the image is damaged or cut short ({error}); export it again") from error
 
 
-def _decode(image: Image.Image, name: str) -> np.ndarray:
-    megapixels = image.width * image.height / 1e6
+@contextlib.contextmanager
+def _any_size() -> Iterator[None]:
+    """Pillow's own limit on pixels set aside: ours is checked before decoding, and says so in other words."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _decode(image: Image.Image, name: str, shortest: int | None) -> np.ndarray:
+    size = f"{image.width}x{image.height}"
+    if shortest is not None:
+        factor = max(1, min(image.size) // shortest)
+        image.draft(None, (image.width // factor, image.height // factor))  # JPEG: decodes fewer pixels
+    shrinks = shortest is not None and image.mode in ("RGB", "RGBA", "L", "LA", "CMYK", "P", "1")
+    megapixels, most = image.width * image.height / 1e6, MAX_SHRUNK_MEGAPIXELS if shrinks else MAX_MEGAPIXELS
     require(
-        megapixels <= MAX_MEGAPIXELS,
-        f"{name}: has {megapixels:.0f} megapixels ({image.width}x{image.height}), more than the {MAX_MEGAPIXELS} that "
-        f"are read; make it smaller first",
+        megapixels <= most,
+        f"{name}: has {megapixels:.0f} megapixels ({size}), more than the {most} that are read; make it smaller first",
     )
     image.load()
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
+    if shrinks:
+        image = _shrunk(image, max(1, min(image.size) // shortest))
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return _grey(np.asarray(image, dtype=np.float64), name)
     transparent = "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa")
@@ -84,6 +108,17 @@ def _decode(image: Image.Image, name: str) -> np.ndarray:
     profile = image.info.get("icc_profile")
     converted = image.convert(target) if image.mode not in ("CMYK", "LAB") or not profile else image
     return np.asarray(_to_srgb(converted, profile, target), dtype=np.float32) / 255
+
+
+def _shrunk(image: Image.Image, factor: int) -> Image.Image:
+    """Averages of factor x factor pixels; palettes are resolved first."""
+    if factor == 1:
+        return image
+    if image.mode in ("P", "1"):
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    small = image.reduce(factor)
+    small.info = image.info
+    return small
 
 
 def _grey(values: np.ndarray, name: str) -> np.ndarray:
