@@ -4,8 +4,10 @@ One class for the published 7B model and for our small one; only sizes and weigh
 and guidance follow GEN3C (Ren et al. 2025) as the Lyra code runs it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from einops import rearrange, repeat
@@ -14,8 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lyra.scene import require
-from lyra.teacher.codec import SIGMA_DATA, VideoCodec
-from lyra.teacher.sampler import KarrasSchedule, Step, euler
+from lyra.teacher.codec import SIGMA_DATA, LatentSpec, VideoCodec
+from lyra.teacher.convert import load_strict
+from lyra.teacher.sampler import KarrasSchedule, Levels, MiniSampling, Step, euler
+from lyra.weights import load_folder, save_folder
 
 AUGMENT_SIGMA = 0.001  # noise left on the given first frame
 QK_EPS = 1e-6  # of the norms of queries and keys, as published; diffusers' default of 1e-5 is off by up to 7e-6
@@ -23,7 +27,12 @@ QK_EPS = 1e-6  # of the norms of queries and keys, as published; diffusers' defa
 
 @dataclass(frozen=True)
 class CosmosConfig:
-    """Sizes of the transformer; the defaults are GEN3C-Cosmos-7B. `max_size` is in latent frames, rows and columns."""
+    """Sizes of the transformer; the defaults are GEN3C-Cosmos-7B. `max_size` is in latent frames, rows and columns.
+
+    `masks` says how the masks of the buffers become channels: "codec" encodes them like colours (as published),
+    "pooled" takes the covered share of each of `mask_cells` parts (in time, rows, columns) of a latent cell, which
+    needs no network.
+    """
 
     heads: int = 32
     head_dim: int = 128
@@ -37,15 +46,45 @@ class CosmosConfig:
     latent_channels: int = 16
     buffers: int = 2
     fps: int = 24
+    masks: str = "codec"
+    mask_cells: tuple[int, int, int] = (4, 2, 2)
+
+    def __post_init__(self) -> None:
+        require(self.masks in ("codec", "pooled"), f"masks are encoded as 'codec' or 'pooled', not as {self.masks!r}")
+
+    @property
+    def mask_channels(self) -> int:
+        """Channels of one buffer's mask."""
+        return math.prod(self.mask_cells) if self.masks == "pooled" else self.latent_channels
 
     @property
     def buffer_channels(self) -> int:
-        """Channels of the warped buffers: colour and mask latents of each."""
-        return 2 * self.buffers * self.latent_channels
+        """Channels of the warped buffers: colour and mask of each."""
+        return self.buffers * (self.latent_channels + self.mask_channels)
 
     def as_dict(self) -> dict:
         """Plain values for config.json."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "CosmosConfig":
+        """The inverse of `as_dict` after a trip through JSON, where tuples become lists."""
+        return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+
+
+MINI = CosmosConfig(  # 13.1 M parameters, for 25 frames of 448x256
+    heads=4,
+    head_dim=64,
+    blocks=10,
+    text_channels=384,
+    text_tokens=16,
+    adaln_rank=48,
+    max_size=(8, 64, 64),
+    rope_scale=(1.0, 1.0, 1.0),
+    latent_channels=32,
+    buffers=1,
+    masks="pooled",
+)
 
 
 def build(config: CosmosConfig) -> nn.Module:
@@ -92,6 +131,8 @@ class Attend:
         image_rotary_emb: tuple[Tensor, Tensor] | None = None,
     ) -> Float[Tensor, "b n d"]:
         context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        if context.shape[1] == 0:  # no text
+            return torch.zeros_like(hidden_states)
         inputs = ((attn.to_q, hidden_states), (attn.to_k, context), (attn.to_v, context))
         query, key, value = (layer(x).unflatten(2, (attn.heads, -1)).transpose(1, 2) for layer, x in inputs)
         query, key = attn.norm_q(query), attn.norm_k(key)
@@ -203,8 +244,14 @@ def forward(
     sigma: float | Float[Tensor, " b"],
     fps: int,
 ) -> Float[Tensor, "b c t h w"]:
-    """One pass of the network on latents already scaled by `c_in`; computes in the dtype of its weights."""
+    """One pass of the network on latents already scaled by `c_in`; computes in the dtype of its weights.
+
+    Text may have no tokens at all. That is what an all-zero text does too, since the layers that read it have no
+    biases, and it is faster: without gradients such a text is left out.
+    """
     dtype = network.patch_embed.proj.weight.dtype
+    if not torch.is_grad_enabled() and not bool(text.any()):
+        text = text[:, :0]
     level = torch.as_tensor(sigma, dtype=torch.float32, device=scaled.device).expand(scaled.shape[0])
     channels = torch.cat([scaled, known, buffers, torch.zeros_like(known)], 1).to(dtype)
     output = network(
@@ -217,6 +264,23 @@ def forward(
     return output.to(scaled.dtype)
 
 
+def pool_masks(
+    mask: Float[Tensor, "b t h w"], spec: LatentSpec, cells: tuple[int, int, int]
+) -> Float[Tensor, "b d lt lh lw"]:
+    """Covered shares of the parts of every latent cell, mapped to [-0.5, 0.5] (the scale of latents).
+
+    `cells` parts a latent cell in time, rows and columns; the first frame stands alone in its cell, whose parts in time
+    are then equal.
+    """
+    spec.latent_frames(mask.shape[1])
+    b, _, height, width = mask.shape
+    filled = torch.cat([mask[:, :1].expand(-1, spec.time - 1, -1, -1), mask], 1)
+    window = (spec.time // cells[0], spec.space // cells[1], spec.space // cells[2])
+    shares = functional.avg_pool3d(filled.reshape(b, 1, -1, height, width), window)[:, 0]
+    parted = rearrange(shares, "b (t p) (h q) (w r) -> b (p q r) t h w", p=cells[0], q=cells[1], r=cells[2])
+    return SIGMA_DATA * (2 * parted - 1)
+
+
 class CosmosTeacher:
     """Codec and transformer together: a camera request in, normalised latents out.
 
@@ -224,8 +288,36 @@ class CosmosTeacher:
     a device, and one conditioning can be sampled with several seeds.
     """
 
-    def __init__(self, codec: VideoCodec, network: nn.Module, config: CosmosConfig) -> None:
-        self.codec, self.network, self.config = codec, network, config
+    def __init__(
+        self, codec: VideoCodec, network: nn.Module, config: CosmosConfig, sampling: MiniSampling | None = None
+    ) -> None:
+        self.codec, self.network, self.config, self.sampling = codec, network, config, sampling
+
+    @classmethod
+    def load(cls, folder: str | Path, codec: VideoCodec | None = None) -> "CosmosTeacher":
+        """Read what `save` wrote; without a codec, that of the folder `codec` beside this one is read too."""
+        folder = Path(folder)
+        values, tensors = load_folder(folder)
+        require(
+            {"network", "sampling"} <= values.keys(),
+            f"{folder / 'config.json'} does not describe a denoiser: it needs the entries network and sampling",
+        )
+        config = CosmosConfig.from_dict(values["network"])
+        codec = VideoCodec.load(folder.parent / "codec") if codec is None else codec
+        require(
+            codec.spec.channels == config.latent_channels,
+            f"{folder} works on latents with {config.latent_channels} channels, the codec has {codec.spec.channels}",
+        )
+        network = build(config)
+        load_strict(network, tensors, str(folder))
+        sampling = None if values["sampling"] is None else MiniSampling.from_dict(values["sampling"])
+        return cls(codec, network.eval(), config, sampling)
+
+    def save(self, folder: str | Path, precision: str = "int8") -> None:
+        """Write the transformer and how to sample it (not the codec) to a folder."""
+        sampling = None if self.sampling is None else self.sampling.as_dict()
+        config = {"network": self.config.as_dict(), "sampling": sampling}
+        save_folder(folder, self.network.state_dict(), config, precision)
 
     @torch.no_grad()
     def condition(self, request: CameraRequest) -> Conditioning:
@@ -256,10 +348,14 @@ class CosmosTeacher:
         parts = []
         for index in range(request.warp.shape[2]):
             colour = rearrange(request.warp[:, :, index], "b t c h w -> b c t h w")
-            mask = repeat(2 * request.warp_mask[:, :, index] - 1, "b t 1 h w -> b c t h w", c=3)
-            parts += [self.codec.encode(colour), self.codec.encode(mask)]
+            parts += [self.codec.encode(colour), self._encode_mask(request.warp_mask[:, :, index])]
         missing = self.config.buffer_channels - sum(part.shape[1] for part in parts)
         return torch.cat([*parts, parts[0].new_zeros(parts[0].shape[0], missing, *parts[0].shape[2:])], 1)
+
+    def _encode_mask(self, mask: Float[Tensor, "b t 1 h w"]) -> Tensor:
+        if self.config.masks == "pooled":
+            return pool_masks(mask[:, :, 0], self.codec.spec, self.config.mask_cells)
+        return self.codec.encode(repeat(2 * mask - 1, "b t 1 h w -> b c t h w", c=3))
 
     @torch.no_grad()
     def sample(
@@ -267,20 +363,27 @@ class CosmosTeacher:
         cond: Conditioning,
         noise: Float[Tensor, "b c t h w"],
         *,
-        schedule: KarrasSchedule | None = None,
-        guidance: float = 1.0,
+        schedule: KarrasSchedule | Levels | None = None,
+        guidance: float | None = None,
         augment_noise: Float[Tensor, "b c t h w"] | None = None,
         on_step: Callable[[Step], None] | None = None,
     ) -> Float[Tensor, "b c t h w"]:
         """Normalised latents from unit normal noise. `guidance` 1 is twice the conditional minus the unconditional.
 
+        Without a schedule or guidance, those saved with the weights hold, else the published 35 steps and 1.
         `augment_noise` is the fixed noise on the given frame (default: drawn from a fixed seed).
         """
+        own = self.sampling
+        start = cond.buffers[:, : cond.latent.shape[1]] if own is not None and own.start == "warp" else None
+        if schedule is None:
+            schedule = KarrasSchedule() if own is None else own.schedule
+        if guidance is None:
+            guidance = 1.0 if own is None else own.guidance
         if augment_noise is None:
             generator = torch.Generator().manual_seed(1)
             augment_noise = torch.randn(noise.shape, generator=generator).to(noise)
         denoiser = CosmosDenoiser(self.network, self.config.fps, cond, guidance, augment_noise)
-        return euler(denoiser, noise, schedule or KarrasSchedule(), on_step)
+        return euler(denoiser, noise, schedule, on_step, start)
 
     def noise(self, cond: Conditioning, seeds: list[int]) -> Float[Tensor, "b c t h w"]:
         """Unit normal start noise, one seed for each item of the batch: the same on every device."""
