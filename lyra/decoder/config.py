@@ -12,12 +12,12 @@ BASE_CHANNELS = 12  # distance 1, colour 3, scale 3, rotation 4, opacity 1
 class DecoderConfig:
     """Sizes of the decoder; the defaults are those of the released Lyra models (32.8 M parameters).
 
-    Latents: `latent_channels`, and the strides of the codec in time and space. Network: `width`, `blocks` of which every
-    `attention_every`-th is attention with `heads` heads and the others are bidirectional Mamba-2 (`expand`, `head_dim`,
-    `d_state`, `conv_width`); tokens are `patch` x `patch` latent cells.
+    Latents: `latent_channels`, and the strides of the codec in time and space. Network: `width`, `blocks` of which
+    every `attention_every`-th is attention with `heads` heads and the others are bidirectional Mamba-2 (`expand`,
+    `head_dim`, `d_state`, `conv_width`); tokens are `patch` x `patch` latent cells.
 
-    rays: "vae" = Pluecker maps encoded by the video codec (published), "direct" = Pluecker rays of every frame at latent
-    resolution, stacked per latent frame (no codec). times: whether the modules of time conditioning exist.
+    rays: "vae" = Pluecker maps encoded by the video codec (published), "direct" = Pluecker rays of every frame at
+    latent resolution, stacked per latent frame (no codec). times: whether the modules of time conditioning exist.
 
     depth: "linear" or "log" between `near` and `far`, in units of the scene's scale; "log" starts at the scale itself.
     scales: "absolute" = exp, capped at 0.3 (published), "pixel" = in footprints of an output pixel at that depth.

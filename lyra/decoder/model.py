@@ -114,7 +114,7 @@ class SplatDecoder(nn.Module):
 
     def network(self, latents: Float[Tensor, "b v c lt lh lw"], maps: Sequence[Maps]) -> Float[Tensor, "b v ch t h w"]:
         """Everything with weights: the head's numbers for every frame and output pixel."""
-        batch, views, _, length, height, width = latents.shape
+        batch, views, _, length, height, _ = latents.shape
         x = self.tokens(latents, maps)
         with self._precision(x.device):
             for block in self.enc_blocks:

@@ -9,64 +9,42 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
 CHUNK = 64
-_BUDGET = 2**28  # numbers in the masked matrices of one slab of chunks (1 GiB in float32)
-_SLAB = 256  # most chunks whose states are passed on by one product
 
 
 def scan(
-    u: Float[Tensor, "b l h p"], a: Float[Tensor, "b l h"], B: Float[Tensor, "b l n"], C: Float[Tensor, "b l n"]
-) -> Float[Tensor, "b l h p"]:
-    """The outputs y of the recurrence above, from a zero state.
+    u: Float[Tensor, "b l h p"],
+    a: Float[Tensor, "b l h"],
+    B: Float[Tensor, "b l n"],
+    C: Float[Tensor, "b l n"],
+    state: Float[Tensor, "b h p n"],
+) -> tuple[Float[Tensor, "b l h p"], Float[Tensor, "b h p n"]]:
+    """The outputs y of the recurrence above after `state`, and the state at the end.
 
-    `a` <= 0 are log decays in at least float32. Long sequences are cut into slabs that bound the memory; with gradients
-    each slab is recomputed in the backward pass.
+    `a` <= 0 are log decays, in the dtype of `state`. Memory: b h l 64 numbers for the masked matrices.
     """
     length, heads = u.shape[1], u.shape[2]
-    a = a.to(torch.float64 if u.dtype == torch.float64 else torch.float32)
-    missing = -length % CHUNK
-    cut = [
-        functional.pad(t, (0, 0) * (t.ndim - 2) + (0, missing)).unflatten(1, (-1, CHUNK)) if missing
-        else t.unflatten(1, (-1, CHUNK))
-        for t in (u, a, B, C)
-    ]  # fmt: skip
-    chunks = cut[0].shape[1]
-    slab = max(1, min(_SLAB, _BUDGET // (u.shape[0] * heads * CHUNK * CHUNK)))
-    state = a.new_zeros(u.shape[0], heads, u.shape[3], B.shape[2])
-    outputs = []
+    u, a, B, C = (_chunks(t) for t in (u, a, B, C))
     with torch.autocast(u.device.type, enabled=False):
-        for start in range(0, chunks, slab):
-            part = [t[:, start : start + slab] for t in cut]
-            if chunks > slab and torch.is_grad_enabled():
-                y, state = checkpoint(_slab, *part, state, use_reentrant=False)
-            else:
-                y, state = _slab(*part, state)
-            outputs.append(y)
-    y = outputs[0] if len(outputs) == 1 else torch.cat(outputs, 1)
-    return y.flatten(1, 2)[:, :length]
+        total = a.transpose(2, 3).cumsum(-1)  # [b, c, h, k], up to and including each step
+        mixing = (C @ B.transpose(-1, -2))[:, :, None] * _decay(total)
+        inside = (mixing.to(u.dtype) @ u.transpose(2, 3)).transpose(2, 3)
+        to_end = (total[..., -1:] - total).exp().transpose(2, 3)  # [b, c, k, h]
+        weighted = (u * to_end[..., None]).to(u.dtype).flatten(3)  # all heads in one product with B
+        own = (weighted.transpose(-1, -2) @ B).to(state.dtype).unflatten(2, (heads, -1))  # [b, c, h, p, n]
+        states, state = _pass_on(own, total[..., -1], state)
+        entering = C @ states.to(u.dtype).flatten(2, 3).transpose(-1, -2)  # [b, c, k, h p]
+        carried = entering.unflatten(-1, (heads, -1)) * total.exp().transpose(2, 3)[..., None]
+        y = (inside + carried).to(u.dtype)
+    return y.flatten(1, 2)[:, :length], state
 
 
-def _slab(
-    u: Float[Tensor, "b c k h p"],
-    a: Float[Tensor, "b c k h"],
-    B: Float[Tensor, "b c k n"],
-    C: Float[Tensor, "b c k n"],
-    state: Float[Tensor, "b h p n"],
-) -> tuple[Float[Tensor, "b c k h p"], Float[Tensor, "b h p n"]]:
-    """The outputs of c chunks of k steps after `state`, and the state after them."""
-    dtype, heads = u.dtype, u.shape[3]
-    total = a.transpose(2, 3).cumsum(-1)  # [b, c, h, k], up to and including each step
-    mixing = (C @ B.transpose(-1, -2))[:, :, None] * _decay(total)
-    inside = (mixing.to(dtype) @ u.transpose(2, 3)).transpose(2, 3)
-    to_end = (total[..., -1:] - total).exp().transpose(2, 3)  # [b, c, k, h]
-    weighted = (u * to_end[..., None]).to(dtype).flatten(3)  # all heads in one product with B
-    own = (weighted.transpose(-1, -2) @ B).to(state.dtype).unflatten(2, (heads, -1))  # [b, c, h, p, n]
-    states, state = _pass_on(own, total[..., -1], state)
-    entering = C @ states.to(dtype).flatten(2, 3).transpose(-1, -2)  # [b, c, k, h p]
-    carried = entering.unflatten(-1, (heads, -1)) * total.exp().transpose(2, 3)[..., None]
-    return (inside + carried).to(dtype), state
+def _chunks(x: Float[Tensor, "b l *d"]) -> Float[Tensor, "b c k *d"]:
+    """Cut into chunks; the last one is filled with steps that neither add nor decay (zeros)."""
+    missing = -x.shape[1] % CHUNK
+    x = functional.pad(x, (0, 0) * (x.ndim - 2) + (0, missing)) if missing else x
+    return x.unflatten(1, (-1, CHUNK))
 
 
 def _pass_on(
