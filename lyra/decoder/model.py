@@ -4,7 +4,8 @@ All trajectories form one sequence of tokens; that is how views are fused. Struc
 the released models, see lyra/decoder/config.py for what can differ.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -19,6 +20,7 @@ from lyra.decoder.blocks import LAYER_EPS, AttentionBlock, MambaBlock
 from lyra.decoder.config import DecoderConfig
 from lyra.decoder.maps import Encode, MapMaker, Maps, Times
 from lyra.scene import Cameras, Gaussians, require
+from lyra.weights import load_folder, save_folder
 
 
 class PatchEmbed(nn.Module):
@@ -138,6 +140,31 @@ class SplatDecoder(nn.Module):
                 target = self.patch_time_embed_tgt(torch.stack([m.target for m in maps]).to(dtype))
                 x = x + (source + target.repeat(1, length, 1))[:, None]
             return x.flatten(1, 2)
+
+    def save(self, folder: str | os.PathLike, precision: str = "float16") -> None:
+        """Write config.json and model.safetensors; big matrices as float32, float16 or int8."""
+        save_folder(folder, self.state_dict(), self.config.as_dict(), precision)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike, encode: Encode | None = None) -> "SplatDecoder":
+        """Read what `save` wrote, strictly; computes in float32."""
+        values, tensors = load_folder(folder)
+        decoder = cls(DecoderConfig.from_dict(values), encode)
+        decoder.load_strict(tensors, str(folder))
+        return decoder.eval()
+
+    def load_strict(self, state: Mapping[str, Tensor], what: str) -> None:
+        """Copy a state dict; unknown or missing names and other shapes are an InputError that begins with `what`."""
+        own = self.state_dict()
+        missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+        require(
+            not missing and not unknown,
+            f"{what}: these are not the weights of this decoder; missing {missing[:3]} ({len(missing)}), "
+            f"unknown {unknown[:3]} ({len(unknown)})",
+        )
+        wrong = [f"{k} {list(state[k].shape)} for {list(own[k].shape)}" for k in own if state[k].shape != own[k].shape]
+        require(not wrong, f"{what}: {len(wrong)} tensors have other shapes than this decoder's, first {wrong[:1]}")
+        self.load_state_dict(state)
 
     def _precision(self, device: torch.device):
         use = device.type == "cuda" if self.bf16 is None else self.bf16
