@@ -12,12 +12,26 @@ _HOMES = {
     "DynamicGaussians": "lyra.scene",
     "Gaussians": "lyra.scene",
     "InputError": "lyra.scene",
+    "Scene": "lyra.pipeline",
+    "generate": "lyra.pipeline",
+    "imagine": "lyra.pipeline",
     "load": "lyra.io",
     "render": "lyra.render",
     "save": "lyra.io",
 }
 
-__all__ = ["Cameras", "DynamicGaussians", "Gaussians", "InputError", "load", "render", "save"]
+__all__ = [
+    "Cameras",
+    "DynamicGaussians",
+    "Gaussians",
+    "InputError",
+    "Scene",
+    "generate",
+    "imagine",
+    "load",
+    "render",
+    "save",
+]
 
 
 def __getattr__(name: str):

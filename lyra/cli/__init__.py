@@ -9,12 +9,15 @@ from collections.abc import Callable
 def _verbs() -> dict[str, Callable]:
     from lyra.cli.doctor import doctor
     from lyra.cli.export import export
+    from lyra.cli.generate import generate
+    from lyra.cli.imagine import imagine
     from lyra.cli.info import info
     from lyra.cli.paths import paths
     from lyra.cli.render import render
     from lyra.cli.view import view
 
-    return {"render": render, "view": view, "export": export, "info": info, "paths": paths, "doctor": doctor}
+    making, showing = {"generate": generate, "imagine": imagine}, {"render": render, "view": view}
+    return making | showing | {"export": export, "info": info, "paths": paths, "doctor": doctor}
 
 
 def main() -> None:
@@ -25,7 +28,7 @@ def main() -> None:
         tyro.extras.subcommand_cli_from_dict(
             _verbs(),
             prog="lyra",
-            description="Explicit 3D and 4D Gaussian-splatting scenes: render, view, convert, inspect.",
+            description="Explicit 3D and 4D Gaussian-splatting scenes: make, render, view, convert, inspect.",
             sort_subcommands=False,
         )
     except ValueError as error:

@@ -4,7 +4,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +41,22 @@ def waiting(label: str, seconds: float) -> Iterator[None]:
         finally:
             over.set()
             ticking.join()
+
+
+@contextmanager
+def stages() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar for each stage of a long job; yields what to tell: a stage, its finished steps, how many it has."""
+    with _bar() as bar:
+        tasks: dict[str, int] = {}
+
+        def tell(stage: str, done: int, steps: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=steps if steps > 1 else None)
+            if done == steps:
+                bar.update(tasks[stage], total=steps)
+            bar.update(tasks[stage], completed=done)
+
+        yield tell
 
 
 def _bar():

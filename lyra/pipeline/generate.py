@@ -1,0 +1,76 @@
+"""The main job: one photograph in, a scene of Gaussians out."""
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from lyra.pipeline import models
+from lyra.pipeline.imagine import Imagined, Source, finished, imagine_latents, in_world
+from lyra.pipeline.job import Job, key_of, release
+from lyra.pipeline.order import Order
+from lyra.pipeline.result import Scene
+from lyra.pipeline.views import FirstView
+from lyra.scene import Gaussians
+
+KEEP = 0.5  # share of the decoder's Gaussians that is kept, the most opaque ones; as in its last stage of training
+_BEHIND = 0.1  # so far behind the photo's surface, as a share of its depth, counts as unseen
+
+
+def generate(
+    image: Source,
+    quality: str = "standard",
+    trajectories: int = 6,
+    motion: float = 1.0,
+    seed: int = 0,
+    model: str = "mini",
+    size: tuple[int, int] | None = None,
+    job: Job | None = None,
+) -> Scene:
+    """Turn a photograph into a scene: depth, 3D cache, six imagined videos (as latents), one set of Gaussians.
+
+    `quality` draft leaves the diffusion out, standard takes few steps, full many. See `Order` for the other options and
+    `Job` for device, progress and resuming. The world: the photo's camera at the origin looking along +z (OpenCV axes),
+    in metres if the depth is metric. Same inputs, same machine, same result. Raises InputError for what is no usable
+    photograph, and if weights are missing.
+    """
+    order, job = Order(quality, trajectories, motion, seed, str(model), size), job or Job()
+    imagined = imagine_latents(image, order, job, parts=("decoder",))
+    gaussians = _decoded(imagined, job)
+    unit = imagined.view.unit
+    scene = replace(gaussians, means=gaussians.means * unit, scales=gaussians.scales * unit)
+    facts = imagined.facts | {
+        "gaussians": len(scene),
+        "imagined_share": round(1 - float(scene.seen.float().mean()), 4) if len(scene) else 0.0,
+    }
+    cameras = in_world(imagined.cameras, unit)
+    return Scene(scene, cameras, imagined.view.depth, imagined.photo.image, facts | finished(job))
+
+
+def _decoded(imagined: Imagined, job: Job) -> Gaussians:
+    """The Gaussians in median depths, on the CPU, marked by whether the photo showed their place."""
+
+    def make() -> dict[str, Tensor]:
+        decoder = models.decoder(imagined.order.model, job.device)
+        with torch.no_grad():
+            made = decoder(imagined.latents.to(job.device), imagined.cameras.to(job.device), keep=KEEP).to("cpu")
+        made = made.prune()
+        return {name: getattr(made, name) for name in ("means", "quats", "scales", "opacities", "sh")}
+
+    with job.stage("decoding"):
+        key = key_of(imagined.key, imagined.facts["weights"]["decoder"], KEEP)
+        kept = {name: value.cpu() for name, value in job.kept("gaussians", key, make).items()}
+        release()
+        gaussians = Gaussians(**kept)
+        return replace(gaussians, seen=seen_by(imagined.view, gaussians.means))
+
+
+def seen_by(view: FirstView, means: Float[Tensor, "n 3"]) -> Bool[Tensor, " n"]:
+    """Which places the photograph shows: in its frame, and not behind what it sees there (in median depths)."""
+    camera, depth = view.camera, view.relative_depth
+    pixels, z = camera.project(means)
+    column, row = pixels.nan_to_num(-1.0).clamp(-1, 1e6).floor().long().unbind(-1)
+    inside = (z > 0) & (row >= 0) & (row < camera.height) & (column >= 0) & (column < camera.width)
+    surface = depth[row.clamp(0, camera.height - 1), column.clamp(0, camera.width - 1)]
+    return inside & (z <= (1 + _BEHIND) * surface)
