@@ -4,6 +4,7 @@ Two defences against stretched edges: points at depth edges are not splatted, an
 background that would shine through them ("foreground masking", Lyra App. B).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,17 @@ class CacheOptions:
     sharpness: float = 50.0
     group: int = 1
 
+    @classmethod
+    def for_width(cls, width: int) -> "CacheOptions":
+        """The published values at 1280 pixels, and what means the same to narrower images.
+
+        The window is measured in pixels, so that at 448 the published one spans three times the angle and takes walls
+        and ceilings seen at a slant for edges.
+        """
+        window = max(3, 2 * round(2 * width / 1280) + 1)
+        ratio = 0.05 * (window - 1) / 4 * 1280 / width
+        return cls(edge_ratio=min(ratio, 0.2), edge_window=window, mesh_stride=max(2, round(4 * width / 1280)))
+
 
 @dataclass(frozen=True, eq=False)
 class Cache:
@@ -55,8 +67,11 @@ class Cache:
         cameras: Cameras,
         options: CacheOptions | None = None,
     ) -> "Cache":
-        """Unproject source frames; depth along z, where not finite or beyond max_depth the pixel counts as sky."""
-        options = options or CacheOptions()
+        """Unproject source frames; depth along z, where not finite or beyond max_depth the pixel counts as sky.
+
+        `options` defaults to `CacheOptions.for_width` of the images.
+        """
+        options = options or CacheOptions.for_width(cameras.width)
         v, _, h, w = image.shape
         require(
             tuple(depth.shape) == (v, h, w) and cameras.shape == (v,) and (cameras.height, cameras.width) == (h, w),
@@ -65,7 +80,7 @@ class Cache:
         )
         far = options.max_depth
         depth = torch.nan_to_num(depth, nan=far, posinf=far, neginf=far).clamp(0, far)
-        return cls(cameras.unproject(depth), image, depth_edges(depth, options), options)
+        return cls(_unproject(cameras, depth), image, depth_edges(depth, options), options)
 
     def warp(self, cameras: Cameras, *, per_frame: bool = False) -> Warped:
         """What t cameras see of the cache: of all its frames, or with `per_frame` camera i of frame i only.
@@ -79,32 +94,30 @@ class Cache:
             f"warping frame by frame needs one camera for each of the {frames} frames, got {t}",
         )
         visible = self.points[..., 0].numel() // (frames if per_frame else 1)
-        step = max(1, _POINTS // visible // self.options.group) * self.options.group
-        parts = [
-            (self._frames(start, start + step) if per_frame else self)._warp(cameras[start : start + step], per_frame)
-            for start in range(0, t, step)
-        ]
-        return Warped(*(torch.cat(each) for each in zip(*((p.image, p.mask, p.depth) for p in parts), strict=True)))
-
-    def _frames(self, first: int, last: int) -> "Cache":
-        return Cache(self.points[first:last], self.image[first:last], self.edge[first:last], self.options)
-
-    def _warp(self, cameras: Cameras, per_frame: bool) -> Warped:
-        options, sets = self.options, len(self.points) if per_frame else 1
+        options, sets = self.options, frames if per_frame else 1
+        step = max(1, _POINTS // visible // options.group) * options.group
         keep = ~self.edge if options.drop_edges else torch.ones_like(self.edge)
-        colours = self.image.movedim(1, -1).reshape(sets, -1, 3)
-        points = self.points.reshape(sets, -1, 3)
-        warped = splat(points, colours, keep.reshape(sets, -1), cameras, options.sharpness, options.group)
-        return self._hide_background(warped, cameras, per_frame) if options.hide_background else warped
+        table = (self.points, self.image.movedim(1, -1), keep[..., None])
+        points, colours, keep = (each.reshape(sets, -1, each.shape[-1]) for each in table)
+        mesh = self.edge_mesh() if options.hide_background else None
+        parts = []
+        for start in range(0, t, step):
+            now = slice(start, start + step)
+            seen = now if per_frame else slice(None)
+            part = cameras[now]
+            warped = splat(points[seen], colours[seen], keep[seen, :, 0], part, options.sharpness, options.group)
+            if mesh is not None:
+                warped = self._hide_background(warped, part, *_seen_in(now, *mesh, per_frame=per_frame))
+            parts.append((warped.image, warped.mask, warped.depth))
+        return Warped(*(torch.cat(each) for each in zip(*parts, strict=True))) if len(parts) > 1 else Warped(*parts[0])
 
-    def _hide_background(self, warped: Warped, cameras: Cameras, per_frame: bool) -> Warped:
+    def _hide_background(self, warped: Warped, cameras: Cameras, triangles: Tensor, view: Tensor | None) -> Warped:
         """Remove pixels that lie behind the mesh over the depth edges."""
-        triangles, frame = self.edge_mesh()
-        mesh = mesh_depth(triangles, cameras, frame if per_frame else None)
+        mesh = mesh_depth(triangles, cameras, view)
         slack = self.options.epsilon * (mesh if self.options.relative_epsilon else 1)
-        mask = warped.mask & ~(mesh + slack < warped.depth)
-        image = torch.where(mask[:, None], warped.image, -1)
-        return Warped(image, mask, torch.where(mask, warped.depth, 0))
+        hidden = mesh + slack < warped.depth
+        image, depth = warped.image.masked_fill_(hidden[:, None], -1), warped.depth.masked_fill_(hidden, 0)
+        return Warped(image, warped.mask & ~hidden, depth)
 
     def edge_mesh(self) -> tuple[Float[Tensor, "m 3 3"], Int64[Tensor, " m"]]:
         """World triangles over the depth edges, on the point grid coarsened by mesh_stride, and their frames."""
@@ -119,7 +132,41 @@ class Cache:
         return torch.cat([torch.stack([a, b, c], 1), torch.stack([b, d, c], 1)]), frame.repeat(2)
 
 
+def warp_buffers(
+    caches: Sequence[Cache], cameras: Cameras, *, per_frame: bool = False
+) -> tuple[Float[Tensor, "1 t n 3 h w"], Float[Tensor, "1 t n 1 h w"]]:
+    """Images and masks of n caches, newest first, as a `CameraRequest` takes them."""
+    seen = [cache.warp(cameras, per_frame=per_frame) for cache in caches]
+    images = torch.stack([each.image for each in seen], 1)
+    masks = torch.stack([each.mask for each in seen], 1)
+    return images[None], masks[None, :, :, None].to(images)
+
+
+def with_newest(caches: Sequence[Cache], newest: Cache, limit: int) -> list[Cache]:
+    """The buffers after one more frame: newest first; a full row loses its newest, never the first (GEN3C)."""
+    return [newest, *(caches if len(caches) < limit else caches[1:])]
+
+
+def _seen_in(
+    cameras: slice, triangles: Float[Tensor, "m 3 3"], frame: Int64[Tensor, " m"], *, per_frame: bool
+) -> tuple[Float[Tensor, "k 3 3"], Int64[Tensor, " k"] | None]:
+    """The part of the edge mesh for a stretch of cameras: all of it, or that of their own frames."""
+    if not per_frame:
+        return triangles, None
+    chosen = (frame >= cameras.start) & (frame < cameras.stop)
+    return triangles[chosen], frame[chosen] - cameras.start
+
+
 _SIDES = (slice(None, -1), slice(1, None))
+
+
+def _unproject(cameras: Cameras, depth: Float[Tensor, "v h w"]) -> Float[Tensor, "v h w 3"]:
+    """As `Cameras.unproject`, without matrix products, which are coarse where TF32 is on."""
+    grid, K = cameras.pixel_grid(), cameras.K[:, None, None]
+    y = (grid[..., 1] - K[..., 1, 2]) / K[..., 1, 1]
+    x = (grid[..., 0] - K[..., 0, 2] - K[..., 0, 1] * y) / K[..., 0, 0]
+    c2w = cameras.c2w[:, None, None, :3]
+    return (x[..., None] * c2w[..., 0] + y[..., None] * c2w[..., 1] + c2w[..., 2]) * depth[..., None] + c2w[..., 3]
 
 
 def depth_edges(depth: Float[Tensor, "v h w"], options: CacheOptions) -> Bool[Tensor, "v h w"]:

@@ -46,8 +46,9 @@ def splat(
     """
     _check(cameras, len(points))
     compiled = _compiled(points, colours, cameras.c2w)
-    add = compiled.point_sums if compiled else _point_sums
-    sums = add(points, colours, keep, cameras, sharpness, group)
+    if compiled:
+        return Warped(*compiled.splat(points, colours, keep, cameras, sharpness, group))
+    sums = _point_sums(points, colours, keep, cameras, sharpness, group)
     total = sums[:, 0]
     mask = total > 0
     mean = sums[:, 1:] / torch.where(mask, total, 1)[:, None]
@@ -120,16 +121,16 @@ def _point_sums(
     rows = _neighbours(K[:, 1, 1] * y + K[:, 1, 2], height)
     # The canvas has a frame of one pixel, into which everything outside is pushed.
     cells = (height + 2) * (width + 2)
-    canvas = weights.new_zeros(5, t * cells)
+    planes = [weights.new_zeros(t * cells) for _ in range(5)]  # sums of rows of five are slow on CPUs
     start = cells * torch.arange(t, device=points.device)[:, None]
     for column, part_x in columns:
         for row, part_y in rows:
             index = (start + row * (width + 2) + column).flatten()
             share = weights * part_x * part_y
-            canvas[0].index_add_(0, index, share.flatten())  # sums of rows of five are slow on CPUs
-            for plane, value in zip(canvas[1:], (*colours.unbind(-1), depth), strict=True):
+            planes[0].index_add_(0, index, share.flatten())
+            for plane, value in zip(planes[1:], (*colours.unbind(-1), depth), strict=True):
                 plane.index_add_(0, index, (share * value).flatten())
-    return canvas.reshape(5, t, height + 2, width + 2)[..., 1:-1, 1:-1].transpose(0, 1)
+    return torch.stack(planes).reshape(5, t, height + 2, width + 2)[..., 1:-1, 1:-1].transpose(0, 1)
 
 
 def _nearness(depth: Float[Tensor, "t n"], sharpness: float, group: int) -> Float[Tensor, "t n"]:
@@ -201,9 +202,7 @@ def _extent(corners: Tensor, K: Tensor, axis: int, size: int) -> tuple[Int64[Ten
     return start, (end - start + 1).clamp_min(0)
 
 
-def _forms(
-    corners: Tensor, K: Tensor, left: Tensor, top: Tensor
-) -> tuple[Float[Tensor, "p 4 3"], Float[Tensor, " p"]]:
+def _forms(corners: Tensor, K: Tensor, left: Tensor, top: Tensor) -> tuple[Float[Tensor, "p 4 3"], Float[Tensor, " p"]]:
     """Value at pixel (left, top), change a column and change a row of four linear forms; and depth times the last.
 
     The first three have the sign of the fourth where the pixel's ray passes inside of the three edges.

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numba
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from lyra.scene import Cameras
@@ -27,21 +27,26 @@ def _kernel(function: Callable) -> Callable:
         return numba.njit(nogil=True, error_model="numpy")(function)
 
 
-def point_sums(
+def splat(
     points: Tensor, colours: Tensor, keep: Tensor, cameras: Cameras, sharpness: float, group: int
-) -> Float[Tensor, "t 5 h w"]:
-    """Sums of weights and of weighted red, green, blue and depth at pixel centres."""
+) -> tuple[Float[Tensor, "t 3 h w"], Bool[Tensor, "t h w"], Float[Tensor, "t h w"]]:
+    """Image, mask and depth; see `warp.splat`."""
     points, colours, keep = (_array(tensor) for tensor in (points, colours, keep))
     c2w, K = _array(cameras.c2w), _array(cameras.K)
-    canvas = np.zeros((len(cameras), cameras.height + 2, cameras.width + 2, 5), np.float32)
-    peaks = np.array(_each(len(cameras), lambda i: _farthest(_of(points, i), c2w[i])))
-    peaks = np.maximum.reduceat(peaks, np.arange(0, len(peaks), group)).repeat(group)
+    t, height, width = len(cameras), cameras.height, cameras.width
+    peaks = np.array(_each(t, lambda i: _farthest(_of(points, i), c2w[i])))
+    peaks = np.maximum.reduceat(peaks, np.arange(0, t, group)).repeat(group)
     steps = (sharpness / np.maximum(np.log1p(peaks), _TINY)).astype(np.float32)
-    _each(
-        len(cameras),
-        lambda i: _add_points(canvas[i], _of(points, i), _of(colours, i), _of(keep, i), c2w[i], K[i], steps[i]),
-    )
-    return torch.from_numpy(canvas)[:, 1:-1, 1:-1].movedim(-1, 1)
+    image = np.empty((t, 3, height, width), np.float32)
+    mask, depth = np.empty((t, height, width), np.bool_), np.empty((t, height, width), np.float32)
+
+    def draw(i: int) -> None:
+        canvas = np.zeros((height + 2, width + 2, 5), np.float32)
+        _add_points(canvas, _of(points, i), _of(colours, i), _of(keep, i), c2w[i], K[i], steps[i])
+        _divide(canvas, image[i], mask[i], depth[i])
+
+    _each(t, draw)
+    return torch.from_numpy(image), torch.from_numpy(mask), torch.from_numpy(depth)
 
 
 def mesh_depth(triangles: Tensor, cameras: Cameras, view: Tensor | None) -> Float[Tensor, "t h w"]:
@@ -113,6 +118,20 @@ def _add_points(canvas, points, colours, keep, c2w, K, step):
                 share = weight * part_x * part_y
                 for k in range(5):
                     canvas[int(cell_y), int(cell_x), k] += share * value[k]
+
+
+@_kernel
+def _divide(canvas, image, mask, depth):
+    """Sums of weighted values to means, inside the frame."""
+    for row in range(len(mask)):
+        for column in range(mask.shape[1]):
+            total = canvas[row + 1, column + 1, 0]
+            seen = total > _ZERO
+            mask[row, column] = seen
+            depth[row, column] = canvas[row + 1, column + 1, 4] / total if seen else _ZERO
+            for k in range(3):
+                mean = canvas[row + 1, column + 1, k + 1] / total if seen else -_ONE
+                image[k, row, column] = min(max(mean, -_ONE), _ONE)
 
 
 @_kernel
