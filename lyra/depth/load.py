@@ -23,18 +23,18 @@ def load(name: str | Path = "mini", device: str | torch.device = "cpu") -> Depth
     """A depth model.
 
     "mini" is the embedded network, and a folder with config.json and model.safetensors that `MiniDepth.save` wrote is
-    such a network of one's own. "transformers:REPO_OR_FOLDER" is a depth-estimation model of the transformers package
-    (Depth Anything V2, Depth Pro, ZoeDepth), "moge:REPO_OR_FILE" one of the moge package; both are fetched from the hub
-    unless they are local. Raises InputError if the package or the weights are missing.
+    such a network of one's own. "transformers:REPO" is a depth-estimation model of the transformers package (Depth
+    Anything V2, Depth Pro, ZoeDepth), "moge:REPO" and "moge2:REPO" are versions 1 and 2 of MoGe; REPO is a name on the
+    hub or something local. Raises InputError if the package or the weights are missing.
     """
     kind, _, rest = str(name).partition(":")
     if rest and kind == "transformers":
         from lyra.depth.hub import HubDepth
 
         return HubDepth.load(rest, device)
-    if rest and kind == "moge":
+    if rest and kind in ("moge", "moge2"):
         from lyra.depth.moge import MogeDepth
 
-        return MogeDepth.load(rest, device)
+        return MogeDepth.load(rest, 2 if kind == "moge2" else 1, device)
     folder = Path(name)
     return MiniDepth.load(folder if folder.is_dir() else weights.folder(str(name), "depth"), device)

@@ -31,7 +31,7 @@ class Prediction:
 
     log_depth: Float[Tensor, "b h w"]
     sky: Float[Tensor, "b h w"]
-    log_focal: Float[Tensor, "b"]  # noqa: F821
+    log_focal: Float[Tensor, " b"]
 
 
 def _norm(width: int) -> nn.GroupNorm:

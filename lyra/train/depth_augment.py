@@ -25,7 +25,7 @@ class DepthBatch:
 
     image: Float[Tensor, "b 3 h w"]
     log_depth: Float[Tensor, "b h w"]
-    log_focal: Float[Tensor, "b"]  # noqa: F821
+    log_focal: Float[Tensor, " b"]
     sky: Bool[Tensor, "b h w"]
     known: Bool[Tensor, "b h w"]
 
@@ -121,6 +121,7 @@ def _blurred(x: Tensor, sigma: Float[Tensor, "b 1 1 1"]) -> Tensor:
 
 
 _YCC = torch.tensor([[0.299, 0.587, 0.114], [-0.1687, -0.3313, 0.5], [0.5, -0.4187, -0.0813]])
+_RGB = torch.linalg.inv(_YCC)
 
 
 def _jpeg(x: Tensor, step: Float[Tensor, "b 1 1 1"]) -> Tensor:
@@ -129,11 +130,10 @@ def _jpeg(x: Tensor, step: Float[Tensor, "b 1 1 1"]) -> Tensor:
     index = torch.arange(8, device=x.device)
     basis = torch.cos(math.pi * (index + 0.5) * index[:, None] / 8) * 0.5
     basis[0] *= math.sqrt(0.5)
-    ycc = _YCC.to(x)
-    blocks = torch.einsum("kc,bchw->bkhw", ycc, x).view(b, 3, h // 8, 8, w // 8, 8)
+    blocks = torch.einsum("kc,bchw->bkhw", _YCC.to(x), x).view(b, 3, h // 8, 8, w // 8, 8)
     coded = torch.einsum("pi,qj,bcyixj->bcypxq", basis, basis, blocks)
     coarse = step.view(b, 1, 1, 1, 1, 1) * (1 + 0.5 * (index[:, None, None] + index))
     coarse = coarse * torch.tensor([1.0, 2.0, 2.0], device=x.device).view(3, 1, 1, 1, 1)
     rounded = (coded / coarse).round() * coarse
     back = torch.einsum("pi,qj,bcypxq->bcyixj", basis, basis, rounded).reshape(b, 3, h, w)
-    return torch.einsum("kc,bchw->bkhw", torch.linalg.inv(ycc), back).clamp(0, 1)
+    return torch.einsum("kc,bchw->bkhw", _RGB.to(x), back).clamp(0, 1)

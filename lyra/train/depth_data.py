@@ -33,7 +33,7 @@ class Frames:
 
     rgb: UInt8[Tensor, "n h w 3"]
     code: Int16[Tensor, "n h w"]
-    focal: Float[Tensor, "n"]  # noqa: F821
+    focal: Float[Tensor, " n"]
 
     def __len__(self) -> int:
         return len(self.rgb)

@@ -60,6 +60,6 @@ def gradient_loss(error: Float[Tensor, "b h w"], seen: Bool[Tensor, "b h w"], sc
     return total / scales
 
 
-def _mean(values: Float[Tensor, "b h w"], where: Bool[Tensor, "b h w"]) -> Float[Tensor, "b"]:  # noqa: F821
+def _mean(values: Float[Tensor, "b h w"], where: Bool[Tensor, "b h w"]) -> Float[Tensor, " b"]:
     """Mean of each image over some pixels; 0 where there are none."""
     return (values * where).sum((1, 2)) / where.sum((1, 2)).clamp_min(1)
