@@ -5,7 +5,7 @@ background that would shine through them ("foreground masking", Lyra App. B).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -25,14 +25,16 @@ class CacheOptions:
     Depth is clamped to max_depth, where pixels without depth (sky) are put. Edges are pixels whose window has
     (max - min) / mean >= edge_ratio. Background farther than the mesh by more than `epsilon` is hidden, relative to the
     mesh's depth (the published code: absolute, in whatever unit the depth has). `group` is explained at `splat`.
+
+    What is None follows from the image's width, see `complete`.
     """
 
     max_depth: float = 100.0
-    edge_ratio: float = 0.05
-    edge_window: int = 5
+    edge_ratio: float | None = None
+    edge_window: int | None = None
     drop_edges: bool = True
     hide_background: bool = True
-    mesh_stride: int = 4
+    mesh_stride: int | None = None
     epsilon: float = 0.02
     relative_epsilon: bool = True
     sharpness: float = 50.0
@@ -40,14 +42,19 @@ class CacheOptions:
 
     @classmethod
     def for_width(cls, width: int) -> "CacheOptions":
-        """The published values at 1280 pixels, and what means the same to narrower images.
+        """The default options, complete, for images of this width."""
+        return cls().complete(width)
 
-        The window is measured in pixels, so that at 448 the published one spans three times the angle and takes walls
-        and ceilings seen at a slant for edges.
+    def complete(self, width: int) -> "CacheOptions":
+        """Edge options where none are given: the published values at 1280 pixels, and what means the same to narrower images.
+
+        The window is measured in pixels: at 448 the published one would span three times the angle and take walls and
+        ceilings seen at a slant for edges.
         """
-        window = max(3, 2 * round(2 * width / 1280) + 1)
-        ratio = 0.05 * (window - 1) / 4 * 1280 / width
-        return cls(edge_ratio=min(ratio, 0.2), edge_window=window, mesh_stride=max(2, round(4 * width / 1280)))
+        window = self.edge_window or max(3, 2 * round(2 * width / 1280) + 1)
+        ratio = self.edge_ratio or min(0.05 * (window - 1) / 4 * 1280 / width, 0.2)
+        stride = self.mesh_stride or max(2, round(4 * width / 1280))
+        return replace(self, edge_ratio=ratio, edge_window=window, mesh_stride=stride)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +74,8 @@ class Cache:
         cameras: Cameras,
         options: CacheOptions | None = None,
     ) -> "Cache":
-        """Unproject source frames; depth along z, where not finite or beyond max_depth the pixel counts as sky.
-
-        `options` defaults to `CacheOptions.for_width` of the images.
-        """
-        options = options or CacheOptions.for_width(cameras.width)
+        """Unproject source frames; depth along z, where not finite or beyond max_depth the pixel counts as sky."""
+        options = (options or CacheOptions()).complete(cameras.width)
         v, _, h, w = image.shape
         require(
             tuple(depth.shape) == (v, h, w) and cameras.shape == (v,) and (cameras.height, cameras.width) == (h, w),
@@ -170,7 +174,7 @@ def _unproject(cameras: Cameras, depth: Float[Tensor, "v h w"]) -> Float[Tensor,
 
 
 def depth_edges(depth: Float[Tensor, "v h w"], options: CacheOptions) -> Bool[Tensor, "v h w"]:
-    """Pixels whose neighbourhood spans a relative depth range of at least edge_ratio.
+    """Pixels whose neighbourhood spans a relative depth range of at least edge_ratio; `options` must be complete.
 
     The mean is taken over the zero-padded window, as published: pixels at the image border see a smaller one.
     """

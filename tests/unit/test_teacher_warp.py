@@ -1,7 +1,6 @@
 """The 3D cache: exact geometry where it is known, several source frames, hidden background, the triangle z-buffer."""
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -108,7 +107,7 @@ def test_compiled_loops_equal_plain_torch(monkeypatch, group):
     cameras = _camera(0.05, 0.3, -0.4, 0.11, 0.2)
     cameras.c2w[:, 1, 3] = 0.013  # rows that stay whole numbers would be doubly counted, or not, by rounding
     cameras.c2w[3, 2, 3] = 2.3
-    options = replace(CacheOptions.for_width(W), group=group)
+    options = CacheOptions(group=group)
     cache = Cache.from_depth(_picture(), _stairs(), _camera(0.0), options)
     compiled = cache.warp(cameras)
     monkeypatch.setattr(warp, "_compiled", lambda *_: None)
@@ -163,7 +162,8 @@ def test_gradients_reach_the_picture():
 
 def test_options_mean_the_same_at_other_sizes():
     """At 1280 pixels they are the published ones; a slanted wall is no edge at any width."""
-    assert CacheOptions.for_width(1280) == CacheOptions()
+    assert CacheOptions.for_width(1280) == CacheOptions(edge_ratio=0.05, edge_window=5, mesh_stride=4)
+    assert CacheOptions(edge_ratio=0.3).complete(448) == CacheOptions(edge_ratio=0.3, edge_window=3, mesh_stride=2)
     for width in (448, 1280):
         x = torch.linspace(-1, 1, width).expand(9, width)
         options = CacheOptions.for_width(width)
