@@ -46,7 +46,7 @@ class CacheOptions:
         return cls().complete(width)
 
     def complete(self, width: int) -> "CacheOptions":
-        """Edge options where none are given: the published values at 1280 pixels, and what means the same to narrower images.
+        """Edge options where none are given: as published at 1280 pixels, and what means the same to other widths.
 
         The window is measured in pixels: at 448 the published one would span three times the angle and take walls and
         ceilings seen at a slant for edges.
