@@ -50,10 +50,13 @@ def _chunks(x: Float[Tensor, "b l *d"]) -> Float[Tensor, "b c k *d"]:
 def _pass_on(
     own: Float[Tensor, "b c h p n"], total: Float[Tensor, "b c h"], state: Float[Tensor, "b h p n"]
 ) -> tuple[Float[Tensor, "b c h p n"], Float[Tensor, "b h p n"]]:
-    """The state before every chunk and after the last one, from what each chunk adds and by how much it decays."""
+    """The state before every chunk and after the last one, from what each chunk adds and by how much it decays.
+
+    The sums over many chunks are large and their differences small, hence float64; there are few of them.
+    """
     every = torch.cat([state[:, None], own], 1)
-    until = functional.pad(total.cumsum(1), (0, 0, 1, 0)).transpose(1, 2)  # [b, h, c + 1]
-    passed = torch.einsum("bhij,bjhpn->bihpn", _decay(until), every)
+    until = functional.pad(total.double().cumsum(1), (0, 0, 1, 0)).transpose(1, 2)  # [b, h, c + 1]
+    passed = torch.einsum("bhij,bjhpn->bihpn", _decay(until).to(state.dtype), every)
     return passed[:, :-1], passed[:, -1]
 
 
