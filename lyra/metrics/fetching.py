@@ -6,6 +6,7 @@ checked against their hash, read by an unpickler that can build numpy arrays onl
 
 import hashlib
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -18,7 +19,6 @@ import numpy as np
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lyra.io.atomic import replacing_file
 from lyra.scene import InputError, require
 
 
@@ -69,6 +69,6 @@ def package_files(package: str, digests: Mapping[str, str]) -> dict[str, bytes]:
 def write_weights(state: Mapping[str, Tensor], path: Path) -> Path:
     """Write a state dict as safetensors and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing_file(path) as temporary:
-        save_file(dict(state), temporary)
+    save_file(dict(state), f"{path}.part")
+    os.replace(f"{path}.part", path)
     return path

@@ -1,0 +1,1 @@
+"""Evaluation of teacher and student against true pictures, baselines and per-scene optimisation."""

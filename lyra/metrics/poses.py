@@ -1,0 +1,106 @@
+"""Where a picture was taken from, measured from its pixels: did a generated frame obey the camera that was asked for?
+
+SIFT features (Lowe 2004) of the first frame get 3D points from its known depth; their matches in another frame give its
+pose by perspective-n-point with RANSAC. So translations have the depth's unit. Needs OpenCV (`pip install
+"lyra-3d[eval]"`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from lyra.scene import InputError
+
+_RATIO = 0.8  # a match must be this much nearer than the second best (Lowe 2004, Sec. 7.1)
+_THRESHOLD = 2.0  # pixels within which a match agrees with a pose
+_FEWEST = 12  # agreeing matches that make a pose trustworthy
+_CONTRAST = 0.02  # half of OpenCV's default: more features on smooth walls
+
+
+@dataclass(frozen=True)
+class PoseError:
+    """One camera against the asked one: angles in degrees, distance error as a share of the asked distance.
+
+    `direction` and `distance` are NaN where the asked camera has not moved.
+    """
+
+    rotation: float
+    direction: float
+    distance: float
+
+
+class FirstFrame:
+    """Features of a first frame with their 3D points in its camera axes."""
+
+    def __init__(self, image: Float[Tensor, "3 h w"], depth: Float[Tensor, "h w"], K: Float[Tensor, "3 3"]) -> None:
+        """image in [0, 1]; depth along z, not finite where unknown; K in pixels, shared by all frames."""
+        self.cv = _opencv()
+        self.K = K.double().cpu().numpy().copy()
+        self.K[:2, 2] -= 0.5  # OpenCV puts the centre of the first pixel at 0
+        points, self.descriptors = self._features(image)
+        z = depth.double().cpu().numpy()
+        row, column = (np.rint(points[:, i]).astype(int).clip(0, z.shape[1 - i] - 1) for i in (1, 0))
+        z = z[row, column]
+        rays = np.concatenate([points, np.ones((len(points), 1))], 1) @ np.linalg.inv(self.K).T
+        self.points = rays * np.where(np.isfinite(z), z, 0)[:, None]
+
+    def locate(self, image: Float[Tensor, "3 h w"]) -> Float[Tensor, "4 4"] | None:
+        """The camera-to-world pose of another frame, the first camera being the world; None if it cannot be told."""
+        points, descriptors = self._features(image)
+        if len(points) < _FEWEST or len(self.points) < _FEWEST:
+            return None
+        pairs = self.cv.BFMatcher().knnMatch(self.descriptors, descriptors, k=2)
+        good = [best for best, second in pairs if best.distance < _RATIO * second.distance]
+        good = [match for match in good if self.points[match.queryIdx, 2] > 0]
+        if len(good) < _FEWEST:
+            return None
+        known = self.points[[match.queryIdx for match in good]]
+        found = points[[match.trainIdx for match in good]]
+        ok, turn, shift, inliers = self.cv.solvePnPRansac(
+            known, found, self.K, None, iterationsCount=2000, reprojectionError=_THRESHOLD, confidence=0.9999,
+            flags=self.cv.SOLVEPNP_AP3P,
+        )  # fmt: skip
+        if not ok or inliers is None or len(inliers) < _FEWEST:
+            return None
+        keep = inliers[:, 0]
+        turn, shift = self.cv.solvePnPRefineLM(known[keep], found[keep], self.K, None, turn, shift)
+        c2w = np.eye(4)
+        c2w[:3, :3] = self.cv.Rodrigues(turn)[0].T
+        c2w[:3, 3] = -c2w[:3, :3] @ shift[:, 0]
+        return torch.from_numpy(c2w)
+
+    def _features(self, image: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Positions [n, 2] in OpenCV's pixels and descriptors [n, 128]."""
+        picture = (image.clamp(0, 1) * 255).round().to(torch.uint8).movedim(0, -1).cpu().numpy()
+        grey = self.cv.cvtColor(np.ascontiguousarray(picture), self.cv.COLOR_RGB2GRAY)
+        keypoints, descriptors = self.cv.SIFT_create(contrastThreshold=_CONTRAST).detectAndCompute(grey, None)
+        points = np.array([keypoint.pt for keypoint in keypoints], dtype=np.float64).reshape(-1, 2)
+        return points, np.zeros((0, 128), np.float32) if descriptors is None else descriptors
+
+
+def pose_error(found: Float[Tensor, "4 4"], asked: Float[Tensor, "4 4"], still: float) -> PoseError:
+    """Compare camera-to-world poses; movements shorter than `still` (in their unit) have no direction."""
+    found, asked = found.double().cpu(), asked.double().cpu()
+    relative = found[:3, :3].T @ asked[:3, :3]
+    rotation = _angle((relative.trace() - 1) / 2)
+    distance = float(asked[:3, 3].norm())
+    if distance < still:
+        return PoseError(rotation, float("nan"), float("nan"))
+    direction = _angle(torch.cosine_similarity(found[:3, 3], asked[:3, 3], 0))
+    return PoseError(rotation, direction, float((found[:3, 3] - asked[:3, 3]).norm()) / distance)
+
+
+def _angle(cosine: Tensor) -> float:
+    return float(cosine.clamp(-1, 1).acos().rad2deg())
+
+
+def _opencv():
+    """OpenCV, or the sentence that says what is missing."""
+    try:
+        import cv2
+    except ImportError as error:
+        raise InputError('camera poses need OpenCV; install it with `pip install "lyra-3d[eval]"`') from error
+    return cv2
