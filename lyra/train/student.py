@@ -1,0 +1,143 @@
+"""Train the splat decoder on its teacher's own samples (Lyra, Sec. 3.2): one step, averaged weights, exact resume."""
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from lyra.decoder import DecoderConfig, SplatDecoder
+from lyra.decoder.maps import Encode
+from lyra.render import Rendering
+from lyra.scene import Gaussians
+from lyra.train.deferred import backward_through_views
+from lyra.train.losses import opacity_loss
+from lyra.train.processes import Processes
+from lyra.train.student_data import Lesson
+from lyra.train.student_loss import view_loss
+from lyra.train.student_recipe import Stage, StudentTraining
+
+
+class StudentTrainer:
+    """The decoder, its running average, optimiser, and how far the run has come.
+
+    A step is a function of the weights, the step's number and its lessons: all draws come from generators seeded with
+    (seed, step, place in the batch), so a resumed run repeats an uninterrupted one and n processes repeat one.
+    """
+
+    def __init__(
+        self,
+        recipe: StudentTraining,
+        config: DecoderConfig,
+        processes: Processes,
+        seed: int = 0,
+        encode: Encode | None = None,
+    ) -> None:
+        torch.manual_seed(seed)  # the same start on all processes
+        self.recipe, self.processes, self.seed = recipe, processes, seed
+        self.decoder = SplatDecoder(config, encode).to(processes.device).train()
+        self.average = SplatDecoder(config, encode).to(processes.device).requires_grad_(False).eval()
+        self.average.load_state_dict(self.decoder.state_dict())
+        self.optimizer = torch.optim.AdamW(
+            self._groups(), lr=0.0, betas=recipe.betas, fused=processes.device.type == "cuda"
+        )
+        self.step, self.elapsed = 0, 0.0
+
+    def _groups(self) -> list[dict]:
+        """Matrices with weight decay; biases, norms and the scan's own numbers without."""
+        parameters = list(self.decoder.parameters())
+        decayed = {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self.recipe.weight_decay}
+        return [decayed, {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}]
+
+    @property
+    def places(self) -> range:
+        """The places in the batch that this process fills."""
+        return range(self.processes.rank, self.recipe.batch, self.processes.count)
+
+    def generator(self, place: int) -> torch.Generator:
+        """The draws of one place in the batch of the present step."""
+        mixed = (self.seed * 1_000_003 + self.step) * 4099 + place
+        return torch.Generator().manual_seed(mixed % 2**63)
+
+    def rate(self, progress: float) -> float:
+        """Learning rate: linear warm-up in steps, then half a cosine over the progress in [0, 1] of the schedule."""
+        r = self.recipe
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+        return min(1.0, (self.step + 1) / r.warmup_steps) * (r.final_rate + (r.learning_rate - r.final_rate) * cosine)
+
+    def train_step(
+        self, lessons: Sequence[Lesson], lpips: nn.Module | None, stage: Stage, rate: float
+    ) -> dict[str, Tensor]:
+        """One update from this process's share of the batch; returns the means of the loss terms over its views."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        terms: dict[str, Tensor] = {}
+        for place, lesson in zip(self.places, lessons, strict=True):
+            for name, value in self._learn(lesson, lpips, stage, self.generator(place + self.recipe.batch)).items():
+                terms[name] = terms.get(name, 0) + value / len(lessons)
+        parameters = list(self.decoder.parameters())
+        grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        torch._foreach_mul_(grads, self.processes.count / self.recipe.batch)
+        self.processes.average(grads)
+        terms["grad_norm"] = nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
+        for grad in grads:  # a step that overflowed becomes an empty one, without a sync
+            grad.nan_to_num_(0, 0, 0)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        self._update_average()
+        return terms
+
+    def _learn(self, lesson: Lesson, lpips: nn.Module | None, stage: Stage, generator: torch.Generator) -> dict:
+        """Add one lesson's gradients to the decoder; the background is drawn, so that holes never pay."""
+        count, terms = len(lesson.images), {}
+        background = torch.rand(3, generator=generator).to(lesson.images)
+        gaussians = self.decoder(lesson.latents, lesson.cameras, keep=stage.keep)
+
+        def loss(rendering: Rendering, views: Tensor) -> Tensor:
+            part = len(views) / count
+            views = views.to(lesson.images.device)
+            total, found = view_loss(rendering, lesson.images[views], lesson.depth[views], lpips, stage.loss)
+            for name, value in found.items():
+                terms[name] = terms.get(name, 0) + part * value
+            return part * total
+
+        def faint(scene: Gaussians) -> Tensor:
+            return stage.loss.opacity * opacity_loss(scene.opacities)
+
+        backward_through_views(
+            gaussians, lesson.target_cameras, loss, background, self.recipe.chunk, faint if stage.loss.opacity else None
+        )
+        terms["opacity"] = gaussians.opacities.detach().mean()
+        return terms
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.decoder.parameters()), 1 - decay)
+
+    def save(self, path: Path, pool: tuple[int, int] = (0, 0)) -> None:
+        """Everything needed to go on, in one file, never half-written; `pool` is (samples held, samples drawn)."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        state = {
+            "decoder": self.decoder.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "step": self.step,
+            "elapsed": self.elapsed,
+            "seed": self.seed,
+            "pool": list(pool),
+        }
+        torch.save(state, f"{path}.part")
+        os.replace(f"{path}.part", path)
+
+    def restore(self, path: Path) -> tuple[int, int]:
+        """Go on from `save`; returns what it was told about the pool."""
+        state = torch.load(path, map_location=self.processes.device, weights_only=True)
+        self.decoder.load_state_dict(state["decoder"])
+        self.average.load_state_dict(state["average"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step, self.elapsed, self.seed = state["step"], state["elapsed"], state["seed"]
+        return tuple(state["pool"])
