@@ -89,7 +89,7 @@ class Generator:
 
 @torch.no_grad()
 def photograph_rows(args: argparse.Namespace, generator: Generator) -> list[list[Tensor]]:
-    """For each photograph two rows: image and warps, depth and teacher, at the ends of the paths (spiral: a quarter)."""
+    """Two rows each: photograph and warps, depth and teacher, at the ends of the paths (the spiral: a quarter)."""
     model = depth.load(args.depth, args.device)
     paths, frames = torch.arange(6), torch.tensor([OPTIONS.frames - 1] * 5 + [OPTIONS.frames // 4])
     rows = []

