@@ -42,7 +42,7 @@ def arguments() -> argparse.Namespace:
     add("--reserve", type=float, default=35, help="seconds of the call kept for the evaluation")
     add("--max-gib", type=float, default=24, help="memory for rendered frames")
     add("--every", type=int, default=3, help="every n-th frame of a path is used")
-    add("--wait-scenes", type=int, default=1, help="wait for so many training scenes before the first step")
+    add("--wait-scenes", type=int, default=40, help="so many training scenes are read before the first step")
     add("--val-frames", type=int, default=64)
     add("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     add("--seed", type=int, default=0)
@@ -69,17 +69,19 @@ def val_frames(scenes: list[Path], count: int, device: torch.device) -> Frames:
 
 
 def fill(args: argparse.Namespace, held_out: list[Path], device: torch.device) -> FramePool:
-    """A pool with the scenes there are; a thread goes on looking for new ones as long as the call lasts."""
+    """A pool with the first scenes; a thread reads the others, and those that appear, as long as the call lasts."""
     pool = FramePool(args.worlds, device, int(args.max_gib * 2**30), args.every)
-    while pool.scan(held_out) + pool.scenes == 0 or pool.scenes < args.wait_scenes:
+    pool.scan(held_out, args.wait_scenes)
+    while pool.scenes < args.wait_scenes and not pool.full:
         if time.monotonic() - STARTED > args.seconds / 2:
             raise SystemExit(f"{args.worlds}: {pool.scenes} scenes, {args.wait_scenes} were to be there by now")
         time.sleep(1)
+        pool.scan(held_out, args.wait_scenes)
 
     def look() -> None:
         while not pool.full:
-            time.sleep(RESCAN)
             pool.scan(held_out)
+            time.sleep(RESCAN)
 
     threading.Thread(target=look, daemon=True).start()
     return pool

@@ -4,7 +4,7 @@
 #   python runs/fetch_backbone.py cache/depth             ImageNet encoder (7 MB) and a photograph with true depth (2 MB)
 #   python runs/fetch_photos.py cache/photos.zip          photographs for samples.png (5 MB)
 #   scenes of the world engine in $WORLDS (train) and $WORLDS_VAL (held out), folders with rgb.npy, depth.npy, cameras.npz;
-#   they may still be appearing: WAIT_SCENES says how many must be there before the first step
+#   they may still be appearing: WAIT_SCENES (40) of them are waited for and read before the first step
 # Every call lasts SECONDS_PER_CALL; a second call goes on from STATE. SCHEDULE is the training time of all calls.
 # First check that everything runs: SECONDS_PER_CALL=60 RESERVE=25 STATE=/tmp/smoke bash runs/train_depth.sh OUT/smoke
 set -euo pipefail
@@ -14,5 +14,5 @@ exec python3 runs/train_depth.py \
   --worlds "${WORLDS:?folder of training scenes}" ${WORLDS_VAL:+--worlds-val "$WORLDS_VAL"} \
   --photos "${PHOTOS:-cache/photos.zip}" --backbone "${BACKBONE:-cache/depth/backbone.safetensors}" \
   --motorcycle "${MOTORCYCLE:-cache/depth/motorcycle.npz}" \
-  --out "${1:?output folder}" --state "${STATE:-cache/depth_state}" --wait-scenes "${WAIT_SCENES:-1}" \
+  --out "${1:?output folder}" --state "${STATE:-cache/depth_state}" --wait-scenes "${WAIT_SCENES:-40}" \
   --seconds "${SECONDS_PER_CALL:-300}" --reserve "${RESERVE:-35}" ${SCHEDULE:+--schedule-seconds "$SCHEDULE"} "${@:2}"

@@ -23,7 +23,7 @@ class MiniDepth:
     """The network with its weights; call it with an image [3, h, w] in [0, 1] of any size and aspect ratio."""
 
     def __init__(self, network: DepthNetwork) -> None:
-        self.network = network.eval().requires_grad_(False)
+        self.network = network.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
     @classmethod
     def load(cls, folder: str | Path, device: str | torch.device = "cpu") -> "MiniDepth":
@@ -47,7 +47,7 @@ class MiniDepth:
         height, width = full.shape[1:]
         size = network_size(height, width, self.network.config.pixels)
         small = functional.interpolate(full[None], size, mode="bilinear", antialias=True)
-        prediction = self.network(small)
+        prediction = self.network(small.contiguous(memory_format=torch.channels_last))
         side = math.sqrt(height * width)
         if K is None:
             focal = float(prediction.log_focal.exp()) * side

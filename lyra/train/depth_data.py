@@ -69,16 +69,14 @@ class FramePool:
         self._frames: Frames | None = None
         self.count = self.scenes = 0
 
-    def scan(self, without: Sequence[Path] = ()) -> int:
-        """Read new scenes but those of `without`; returns how many were read. Scenes of another size are left out."""
-        read = 0
+    def scan(self, without: Sequence[Path] = (), most: int | None = None) -> None:
+        """Read new scenes but those of `without`, until there are `most`. Scenes of another size are left out."""
         for folder in complete_scenes(self._root):
-            if folder in self._known or folder in without or self.full:
-                continue
-            self._known.add(folder)
-            read += self._add(read_frames(folder, self._every))
-        self.scenes += read
-        return read
+            if self.full or (most is not None and self.scenes >= most):
+                return
+            if folder not in self._known and folder not in without:
+                self._known.add(folder)
+                self.scenes += self._add(read_frames(folder, self._every))
 
     @property
     def full(self) -> bool:
