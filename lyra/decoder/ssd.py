@@ -6,7 +6,7 @@ float32 (float64 for float64 inputs); the large products run in the dtype of `u`
 """
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn import functional
 
@@ -27,16 +27,15 @@ def scan(
     length, heads = u.shape[1], u.shape[2]
     u, a, B, C = (_chunks(t) for t in (u, a, B, C))
     with torch.autocast(u.device.type, enabled=False):
-        total = a.transpose(2, 3).cumsum(-1)  # [b, c, h, k], up to and including each step
-        mixing = (C @ B.transpose(-1, -2))[:, :, None] * _decay(total)
+        total = a.double().transpose(2, 3).cumsum(-1)  # [b, c, h, k], up to and including each step
+        to_end, from_start = ((x.exp().to(state.dtype)).transpose(2, 3) for x in (total[..., -1:] - total, total))
+        mixing = (C @ B.transpose(-1, -2))[:, :, None] * decay(total, state.dtype)
         inside = (mixing.to(u.dtype) @ u.transpose(2, 3)).transpose(2, 3)
-        to_end = (total[..., -1:] - total).exp().transpose(2, 3)  # [b, c, k, h]
         weighted = (u * to_end[..., None]).to(u.dtype).flatten(3)  # all heads in one product with B
         own = (weighted.transpose(-1, -2) @ B).to(state.dtype).unflatten(2, (heads, -1))  # [b, c, h, p, n]
         states, state = _pass_on(own, total[..., -1], state)
         entering = C @ states.to(u.dtype).flatten(2, 3).transpose(-1, -2)  # [b, c, k, h p]
-        carried = entering.unflatten(-1, (heads, -1)) * total.exp().transpose(2, 3)[..., None]
-        y = (inside + carried).to(u.dtype)
+        y = torch.addcmul(inside, entering.unflatten(-1, (heads, -1)), from_start.to(u.dtype)[..., None])
     return y.flatten(1, 2)[:, :length], state
 
 
@@ -50,18 +49,26 @@ def _chunks(x: Float[Tensor, "b l *d"]) -> Float[Tensor, "b c k *d"]:
 def _pass_on(
     own: Float[Tensor, "b c h p n"], total: Float[Tensor, "b c h"], state: Float[Tensor, "b h p n"]
 ) -> tuple[Float[Tensor, "b c h p n"], Float[Tensor, "b h p n"]]:
-    """The state before every chunk and after the last one, from what each chunk adds and by how much it decays.
-
-    The sums over many chunks are large and their differences small, hence float64; there are few of them.
-    """
+    """The state before every chunk and after the last one, from what each chunk adds and by how much it decays."""
     every = torch.cat([state[:, None], own], 1)
-    until = functional.pad(total.double().cumsum(1), (0, 0, 1, 0)).transpose(1, 2)  # [b, h, c + 1]
-    passed = torch.einsum("bhij,bjhpn->bihpn", _decay(until).to(state.dtype), every)
+    until = functional.pad(total.cumsum(1), (0, 0, 1, 0)).transpose(1, 2)  # [b, h, c + 1]
+    passed = torch.einsum("bhij,bjhpn->bihpn", decay(until, state.dtype), every)
     return passed[:, :-1], passed[:, -1]
 
 
-def _decay(total: Float[Tensor, "*b k"]) -> Float[Tensor, "*b k k"]:
+def split(total: Float64[Tensor, "*b"], dtype: torch.dtype) -> tuple[Float[Tensor, "*b"], Float[Tensor, "*b"]]:
+    """Sums as a multiple of 1/64 and a rest, whose differences are precise in `dtype`.
+
+    Sums of log decays become large where their differences are small; in plain float32 the decays would be off by 1e-5.
+    The gradient goes through the rest alone.
+    """
+    coarse = (64 * total).round() / 64
+    return coarse.to(dtype), (total - coarse).to(dtype)
+
+
+def decay(total: Float64[Tensor, "*b k"], dtype: torch.dtype) -> Float[Tensor, "*b k k"]:
     """exp(total_i - total_j) for j <= i, else 0. Masked before exp: above the diagonal it could overflow."""
     size = total.shape[-1]
     future = torch.ones(size, size, dtype=torch.bool, device=total.device).triu(1)
-    return (total[..., :, None] - total[..., None, :]).masked_fill(future, -torch.inf).exp()
+    coarse, rest = (x[..., :, None] - x[..., None, :] for x in split(total, dtype))
+    return (coarse + rest).masked_fill(future, -torch.inf).exp()
