@@ -8,15 +8,13 @@ with OpenCV, after one without).
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
-from lyra import depth, weights
+from lyra import depth
+from lyra.evaluate.samples import OPTIONS, Samples
 from lyra.evaluate.scores import markdown
 from lyra.evaluate.sheets import write_sheet
 from lyra.evaluate.teacher import TeacherEvaluation, warped_views
@@ -25,17 +23,14 @@ from lyra.io.atomic import replacing_file
 from lyra.io.images import colour_depth
 from lyra.metrics import I3D, LPIPS
 from lyra.scene.lyra_paths import LYRA_SET
-from lyra.train.student_scenes import FirstView, image_files, photograph
-from lyra.train.synthesis import SynthesisOptions, decode_frames, load_source, path_cameras, synthesize
-from lyra.weights.storage import fingerprint
-
-OPTIONS = SynthesisOptions(recorded_paths=True)
+from lyra.train.student_scenes import image_files, photograph
+from lyra.train.synthesis import path_cameras
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, help="folder with codec/ and denoiser/ (default: the shipped mini model)")
+    parser.add_argument("--model", default="mini", help="name of a model or a folder with codec/ and denoiser/")
     parser.add_argument("--worlds", type=Path, default=Path("tests/assets/eval_worlds"))
     parser.add_argument("--photos", type=Path, help="folder of photographs for a contact sheet")
     parser.add_argument("--depth", default="mini", help="depth model of the photographs, see lyra.depth.load")
@@ -50,45 +45,8 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-class Generator:
-    """The teacher's videos of scenes; latents are kept in --out and reused if they are of the same model and seed."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        model = args.model or weights.folder("mini", "codec").parent
-        denoiser = model / "denoiser"
-        self.draft = not (denoiser / "model.safetensors").is_file()
-        self.source = load_source(model / "codec", None if self.draft else denoiser, args.device, args.steps)
-        self.mark = {
-            "codec": fingerprint(model / "codec"),
-            "denoiser": "none" if self.draft else fingerprint(denoiser),
-            "steps": str(args.steps),
-            "seed": str(args.seed),
-        }
-        self.folder, self.seed, self.device = args.out / "latents", args.seed, args.device
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.seconds: list[float] = []
-
-    def videos(self, view: FirstView) -> Tensor:
-        """Frames u8 [6, t, 3, h, w]."""
-        path = self.folder / f"{view.name}.safetensors"
-        latents = self._kept(path)
-        if latents is None:
-            began = time.monotonic()
-            latents = synthesize(view, self.source, OPTIONS, self.seed, self.device).latents
-            self.seconds.append(float(time.monotonic() - began))
-            with replacing_file(path) as temporary:
-                save_file({"latents": latents.cpu().contiguous()}, temporary, self.mark)
-        return decode_frames(self.source.codec, latents.to(self.device))
-
-    def _kept(self, path: Path) -> Tensor | None:
-        if not path.is_file():
-            return None
-        with safe_open(path, "pt") as file:
-            return file.get_tensor("latents") if file.metadata() == self.mark else None
-
-
 @torch.no_grad()
-def photograph_rows(args: argparse.Namespace, generator: Generator) -> list[list[Tensor]]:
+def photograph_rows(args: argparse.Namespace, samples: Samples) -> list[list[Tensor]]:
     """Two rows each: photograph and warps, depth and teacher, at the ends of the paths (the spiral: a quarter)."""
     model = depth.load(args.depth, args.device)
     paths, frames = torch.arange(6), torch.tensor([OPTIONS.frames - 1] * 5 + [OPTIONS.frames // 4])
@@ -97,7 +55,7 @@ def photograph_rows(args: argparse.Namespace, generator: Generator) -> list[list
         view = photograph(path, model, OPTIONS.height, OPTIONS.width)
         cameras = path_cameras(view, OPTIONS, torch.Generator().manual_seed(args.seed))  # drawn as `synthesize` does
         warp, _ = warped_views(view, cameras[paths, frames], torch.device(args.device))
-        shown = generator.videos(view)[paths, frames].float().cpu() / 255
+        shown = samples.frames(samples.of(view))[paths, frames].float().cpu() / 255
         rows += [[view.image, *warp.cpu()], [colour_depth(view.depth), *shown]]
     return rows
 
@@ -123,15 +81,15 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     lpips = LPIPS.load(args.lpips, "alex" if "alex" in args.lpips.name else "vgg").to(args.device)
     i3d = None if args.i3d is None else I3D.load(args.i3d).to(args.device)
-    generator = Generator(args)
+    samples = Samples(args.model, args.out / "latents", args.device, args.seed, args.steps)
     evaluation = TeacherEvaluation(lpips, i3d, torch.device(args.device), args.every)
     for scene in still_scenes(args.worlds, args.scenes):
-        evaluation.add(scene, generator.videos(scene.view))
+        evaluation.add(scene, samples.frames(samples.of(scene.view)))
         print(f"{scene.name} done", flush=True)
     results = evaluation.results() | {
-        "model": generator.mark | {"draft": generator.draft},
+        "model": samples.mark,
         "lpips_network": lpips.net,
-        "seconds_generating": [round(seconds, 2) for seconds in generator.seconds],
+        "seconds_generating": [round(seconds, 2) for seconds in samples.seconds],
         "device": torch.cuda.get_device_name() if args.device.startswith("cuda") else "cpu",
         "torch": torch.__version__,
     }
@@ -145,7 +103,7 @@ def main() -> None:
     write_sheet([[picture.images[name] for name in names] for picture in shown], names, args.out / "worlds.png")
     if args.photos is not None:
         names = ["photograph, depth", *(kind for kind, *_ in LYRA_SET)]
-        write_sheet(photograph_rows(args, generator), names, args.out / "photographs.png")
+        write_sheet(photograph_rows(args, samples), names, args.out / "photographs.png")
 
 
 if __name__ == "__main__":
