@@ -1,7 +1,7 @@
 """Which depth model a name means."""
 
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -12,6 +12,7 @@ from lyra.depth.depth_map import DepthMap
 from lyra.depth.mini import MiniDepth
 
 
+@runtime_checkable
 class DepthModel(Protocol):
     """Anything that tells the depth of an image [3, h, w] in [0, 1]; a given K replaces the estimated one."""
 
