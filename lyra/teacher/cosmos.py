@@ -193,11 +193,20 @@ class Conditioning:
     negative_text: Float[Tensor, "b tokens channels"]
 
 
+Level = float | Float[Tensor, "b 1 1 1 1"]  # a noise level, or one for each item of a batch
+
+
+def _holds(sigma: Level) -> bool:
+    """Whether the given frames are still held at this noise level."""
+    return isinstance(sigma, Tensor) or sigma > AUGMENT_SIGMA
+
+
 class CosmosDenoiser:
     """The preconditioned, guided network for one conditioning (a `Denoiser`).
 
     Output: F = F_cond + guidance (F_cond - F_uncond); the unconditional branch has the negative text and no buffers.
-    With guidance 0 it is not run. While sigma > AUGMENT_SIGMA the given frames are held at their latents.
+    With guidance 0 it is not run. While sigma > AUGMENT_SIGMA the given frames are held at their latents; levels given
+    item by item, as in training, must be above it.
     """
 
     def __init__(
@@ -206,23 +215,23 @@ class CosmosDenoiser:
         self.network, self.fps, self.cond, self.guidance = network, fps, cond, guidance
         self.held = cond.latent + AUGMENT_SIGMA * augment_noise
 
-    def prepare(self, x: Float[Tensor, "b c t h w"], sigma: float) -> Float[Tensor, "b c t h w"]:
+    def prepare(self, x: Float[Tensor, "b c t h w"], sigma: Level) -> Float[Tensor, "b c t h w"]:
         """Write the given frames into the noisy latents, scaled so that the network sees them nearly clean."""
-        if sigma <= AUGMENT_SIGMA:
+        if not _holds(sigma):
             return x
         given = self.held * (c_in(AUGMENT_SIGMA) / c_in(sigma))
         return torch.where(self.cond.known > 0, given, x)
 
-    def __call__(self, x: Float[Tensor, "b c t h w"], sigma: float) -> Float[Tensor, "b c t h w"]:
+    def __call__(self, x: Float[Tensor, "b c t h w"], sigma: Level) -> Float[Tensor, "b c t h w"]:
         """The clean latents (Karras et al. 2022, Eq. 7)."""
         output = self.branch(x, sigma, conditional=True)
         if self.guidance != 0:
             output = output + self.guidance * (output - self.branch(x, sigma, conditional=False))
         variance = sigma**2 + SIGMA_DATA**2
         clean = SIGMA_DATA**2 / variance * x + sigma * SIGMA_DATA / variance**0.5 * output
-        return torch.where(self.cond.known > 0, self.cond.latent, clean) if sigma > AUGMENT_SIGMA else clean
+        return torch.where(self.cond.known > 0, self.cond.latent, clean) if _holds(sigma) else clean
 
-    def branch(self, x: Float[Tensor, "b c t h w"], sigma: float, *, conditional: bool) -> Float[Tensor, "b c t h w"]:
+    def branch(self, x: Float[Tensor, "b c t h w"], sigma: Level, *, conditional: bool) -> Float[Tensor, "b c t h w"]:
         """The raw network output of one branch."""
         cond = self.cond
         buffers = cond.buffers if conditional else torch.zeros_like(cond.buffers)
@@ -230,7 +239,7 @@ class CosmosDenoiser:
         return forward(self.network, x * c_in(sigma), cond.known, buffers, text, sigma, self.fps)
 
 
-def c_in(sigma: float) -> float:
+def c_in(sigma: Level) -> Level:
     """Input scale of the preconditioning: 1 / sqrt(sigma^2 + sigma_data^2)."""
     return (sigma**2 + SIGMA_DATA**2) ** -0.5
 
@@ -241,18 +250,18 @@ def forward(
     known: Float[Tensor, "b 1 t h w"],
     buffers: Float[Tensor, "b d t h w"],
     text: Float[Tensor, "b tokens channels"],
-    sigma: float | Float[Tensor, " b"],
+    sigma: Level,
     fps: int,
 ) -> Float[Tensor, "b c t h w"]:
     """One pass of the network on latents already scaled by `c_in`; computes in the dtype of its weights.
 
-    Text may have no tokens at all. That is what an all-zero text does too, since the layers that read it have no
-    biases, and it is faster: without gradients such a text is left out.
+    Text may have no tokens. An all-zero text does the same, since the layers that read it have no biases, so without
+    gradients it is left out.
     """
     dtype = network.patch_embed.proj.weight.dtype
-    if not torch.is_grad_enabled() and not bool(text.any()):
+    if text.shape[1] > 0 and not torch.is_grad_enabled() and not bool(text.any()):
         text = text[:, :0]
-    level = torch.as_tensor(sigma, dtype=torch.float32, device=scaled.device).expand(scaled.shape[0])
+    level = torch.as_tensor(sigma, dtype=torch.float32, device=scaled.device).reshape(-1).expand(scaled.shape[0])
     channels = torch.cat([scaled, known, buffers, torch.zeros_like(known)], 1).to(dtype)
     output = network(
         hidden_states=channels,
@@ -298,10 +307,8 @@ class CosmosTeacher:
         """Read what `save` wrote; without a codec, that of the folder `codec` beside this one is read too."""
         folder = Path(folder)
         values, tensors = load_folder(folder)
-        require(
-            {"network", "sampling"} <= values.keys(),
-            f"{folder / 'config.json'} does not describe a denoiser: it needs the entries network and sampling",
-        )
+        described = {"network", "sampling"} <= values.keys()
+        require(described, f"{folder / 'config.json'} describes no denoiser: it needs the entries network and sampling")
         config = CosmosConfig.from_dict(values["network"])
         codec = VideoCodec.load(folder.parent / "codec") if codec is None else codec
         require(

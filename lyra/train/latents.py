@@ -1,0 +1,236 @@
+"""Clips as latents in the memory of the device that trains, and the stream of scenes they are made from.
+
+A run starts with few scenes and goes on while more are rendered: a thread reads what is new below a folder, the
+training loop turns it into latents between its steps, and once nothing is new, old scenes are filmed again with other
+paths, colours and depth errors. The bank is a ring: when it is full, the oldest clips make room.
+"""
+
+import json
+import queue
+import random
+import shutil
+import threading
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from lyra.scene import require
+from lyra.teacher.codec import VideoCodec
+from lyra.teacher.cosmos import CosmosConfig, pool_masks
+from lyra.train.denoiser_clips import Clip, Views
+
+
+@dataclass(frozen=True, eq=False)
+class Latents:
+    """Training examples: normalised latents of the true frames and of the warp, mask channels, and captions.
+
+    `caption` is a row of the bank's table of texts (0: no text). The first frame is latent frame 0 of `target`.
+    """
+
+    target: Float[Tensor, "b c t h w"]
+    warp: Float[Tensor, "b c t h w"]
+    mask: Float[Tensor, "b d t h w"]
+    caption: Int64[Tensor, " b"]
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def __getitem__(self, index: slice | Tensor) -> "Latents":
+        """Some of the examples."""
+        return Latents(self.target[index], self.warp[index], self.mask[index], self.caption[index])
+
+    def float(self) -> "Latents":
+        """In float32, for computing."""
+        return Latents(self.target.float(), self.warp.float(), self.mask.float(), self.caption)
+
+    @staticmethod
+    def concat(parts: Sequence["Latents"]) -> "Latents":
+        """One after the other."""
+        fields = ("target", "warp", "mask", "caption")
+        return Latents(*(torch.cat([getattr(part, name) for part in parts]) for name in fields))
+
+
+@torch.no_grad()
+def encode(clips: Sequence[Clip], codec: VideoCodec, config: CosmosConfig, captions: Sequence[int]) -> Latents:
+    """Latents of clips of one size, in float16."""
+    videos = torch.stack([clip.frames for clip in clips] + [clip.warp for clip in clips])
+    target, warp = codec.encode(videos).half().chunk(2)
+    masks = pool_masks(torch.stack([clip.mask for clip in clips]).float(), codec.spec, config.mask_cells).half()
+    return Latents(target, warp, masks, torch.tensor(captions, device=target.device))
+
+
+class Bank:
+    """A ring of at most `capacity` examples on one device, allocated when the first ones come."""
+
+    def __init__(self, capacity: int) -> None:
+        require(capacity >= 1, f"the bank of latents must hold at least 1 clip, not {capacity}")
+        self.capacity, self.written = capacity, 0
+        self._store: Latents | None = None
+
+    def __len__(self) -> int:
+        return min(self.written, self.capacity)
+
+    def add(self, latents: Latents) -> None:
+        """Put examples in, over the oldest ones if the ring is full."""
+        if self._store is None:
+            fields = (latents.target, latents.warp, latents.mask, latents.caption)
+            self._store = Latents(*(field.new_zeros(self.capacity, *field.shape[1:]) for field in fields))
+        for place, index in enumerate(range(self.written, self.written + len(latents))):
+            at = index % self.capacity
+            for name in ("target", "warp", "mask", "caption"):
+                getattr(self._store, name)[at] = getattr(latents, name)[place]
+        self.written += len(latents)
+
+    def draw(self, count: int, generator: torch.Generator) -> Latents:
+        """Examples drawn evenly with replacement, in float32."""
+        require(self._store is not None, "the bank of latents is empty")
+        return self._store[
+            torch.randint(len(self), (count,), generator=generator).to(self._store.target.device)
+        ].float()
+
+
+def clip_bytes(config: CosmosConfig, latent_size: tuple[int, int, int]) -> int:
+    """Bytes of one example of so many latent frames, rows and columns."""
+    return 2 * (2 * config.latent_channels + config.mask_channels) * int(np.prod(latent_size))
+
+
+def is_held_out(name: str, share: float) -> bool:
+    """Whether a scene of this name is kept from training: the same answer on every machine and in every run."""
+    return zlib.crc32(f"held out {name}".encode()) < share * 2**32
+
+
+def static_scenes(root: str | Path) -> list[Path]:
+    """The folders of complete scenes below `root`, by name; none is no error, since scenes may still come."""
+    found = Path(root).rglob("scene.json")
+    return sorted((path.parent for path in found if not path.parent.name.endswith(".partial")), key=lambda p: p.name)
+
+
+def read_views(folder: Path, depth_of_code: np.ndarray, frames: int) -> Views | None:
+    """A scene's plain paths, or None if it moves or is shorter than `frames`; `depth_of_code` [65536] is in metres."""
+    facts = json.loads((folder / "scene.json").read_text())
+    rgb = np.load(folder / "rgb.npy", mmap_mode="r")
+    if facts["dynamic"] or rgb.shape[1] < frames:
+        return None
+    paths = min(6, len(rgb))
+    ends = np.load(folder / "depth.npy", mmap_mode="r")[:paths, [0, frames - 1]]
+    with np.load(folder / "cameras.npz") as cameras:
+        c2w, K = torch.from_numpy(cameras["c2w"][:paths, :frames]), torch.from_numpy(cameras["K"])
+    depth = torch.from_numpy(depth_of_code[ends])
+    return Views(torch.from_numpy(np.array(rgb[:paths, :frames])), depth, c2w, K, facts["caption"])
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where scenes come from: `root` is searched every `rescan` seconds; of `count` processes this is number `rank`.
+
+    Scenes of the share `held_out` are left alone. With `keep`, folders beyond that number are deleted after their
+    first use, so that rendering can go on on a small disk.
+    """
+
+    root: Path
+    frames: int
+    rank: int = 0
+    count: int = 1
+    rescan: float = 5.0
+    held_out: float = 0.0
+    keep: int | None = None
+
+    def mine(self) -> list[Path]:
+        """The scenes there are now for this process."""
+        return [
+            folder
+            for folder in static_scenes(self.root)
+            if zlib.crc32(folder.name.encode()) % self.count == self.rank
+            and not is_held_out(folder.name, self.held_out)
+        ]
+
+
+class SceneFeed:
+    """Scenes read ahead by a thread: each new one first, then old ones again and again, in random order."""
+
+    def __init__(self, source: Source, depth_of_code: np.ndarray, seed: int = 0) -> None:
+        self.source, self._depth = source, depth_of_code
+        self.seen: list[Path] = []
+        self._left_out: set[str] = set()
+        self._new: list[Path] = []
+        self._random = random.Random(seed)
+        self._ready: queue.Queue[Views] = queue.Queue(maxsize=2)
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def next(self, wait: float = 0.0) -> Views | None:
+        """A scene, or None if none is there within `wait` seconds."""
+        try:
+            return self._ready.get(timeout=wait) if wait > 0 else self._ready.get_nowait()
+        except queue.Empty:
+            return None
+
+    def _read(self) -> None:
+        scanned = -1e9
+        while True:
+            if time.monotonic() - scanned >= self.source.rescan:
+                known = {path.name for path in (*self.seen, *self._new)} | self._left_out
+                self._new += [path for path in self.source.mine() if path.name not in known]
+                scanned = time.monotonic()
+            if not self._new and not self.seen:
+                time.sleep(0.2)
+                continue
+            folder = self._new.pop(0) if self._new else self._random.choice(self.seen)
+            views = self._views(folder)
+            if views is None:
+                self._left_out.add(folder.name)
+                continue
+            if folder not in self.seen:
+                self.seen.append(folder)
+                self._tidy()
+            self._ready.put(views)
+
+    def _views(self, folder: Path) -> Views | None:
+        """The scene, or None if it is of another kind or cannot be read (it may just be deleted)."""
+        try:
+            return read_views(folder, self._depth, self.source.frames)
+        except (OSError, ValueError, KeyError) as error:
+            print(f"left out {folder}: {error}", flush=True)
+            if folder in self.seen:
+                self.seen.remove(folder)
+            return None
+
+    def _tidy(self) -> None:
+        keep = self.source.keep
+        if keep is not None and len(self.seen) > keep:
+            oldest = self.seen.pop(0)
+            self._left_out.add(oldest.name)
+            shutil.rmtree(oldest, ignore_errors=True)
+
+
+class Texts:
+    """Captions as rows of a table of embeddings [n, tokens, channels]; row 0 is no text, all zeros."""
+
+    def __init__(
+        self, config: CosmosConfig, device: torch.device, embed: Callable[[str], Float[Tensor, "n e"]] | None
+    ) -> None:
+        self._embed, self._rows = embed, {"": 0}
+        self.table = torch.zeros(1, config.text_tokens, config.text_channels, device=device)
+
+    @property
+    def used(self) -> bool:
+        """Whether there is any text at all."""
+        return self._embed is not None
+
+    def row(self, caption: str) -> int:
+        """The row of a caption, embedded when it is met for the first time."""
+        if self._embed is None:
+            return 0
+        if caption not in self._rows:
+            tokens = self._embed(caption)[: self.table.shape[1]]
+            row = self.table.new_zeros(1, *self.table.shape[1:])
+            row[0, : len(tokens)] = tokens
+            self.table = torch.cat([self.table, row])
+            self._rows[caption] = len(self._rows)
+        return self._rows[caption]
