@@ -36,7 +36,8 @@ class MiniDepth:
 
     def save(self, folder: str | Path, precision: str = "float16") -> None:
         """Write config.json and model.safetensors."""
-        save_folder(Path(folder), self.network.state_dict(), {"kind": KIND, **asdict(self.network.config)}, precision)
+        tensors = {name: value.contiguous() for name, value in self.network.state_dict().items()}
+        save_folder(Path(folder), tensors, {"kind": KIND, **asdict(self.network.config)}, precision)
 
     @torch.no_grad()
     def __call__(self, image: Float[Tensor, "3 h w"], K: Float[Tensor, "3 3"] | None = None) -> DepthMap:
