@@ -62,7 +62,7 @@ def _read(source: str | os.PathLike | bytes, shortest: int | None) -> np.ndarray
         require(path.stat().st_size > 0, f"{name}: the file is empty")
     try:
         # Sizes are checked below, before any pixel is decoded; a bad EXIF block is worth no words.
-        with warnings.catch_warnings(), _any_size():
+        with warnings.catch_warnings(), any_size():
             warnings.simplefilter("ignore")
             opened = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
             return _decode(opened, name, shortest)
@@ -77,8 +77,8 @@ def _read(source: str | os.PathLike | bytes, shortest: int | None) -> np.ndarray
 
 
 @contextlib.contextmanager
-def _any_size() -> Iterator[None]:
-    """Pillow's own limit on pixels set aside: ours is checked before decoding, and says so in other words."""
+def any_size() -> Iterator[None]:
+    """Pillow's own limit on pixels set aside while a file is opened: `load_image` has its own, in other words."""
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield

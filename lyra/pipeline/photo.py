@@ -1,6 +1,7 @@
 """A photograph at the size of the model: read, turned upright, cropped about its centre to cover, shrunk."""
 
 import hashlib
+import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +11,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from lyra.io.images import load_image
+from lyra.io.images import any_size, load_image
 from lyra.scene import require
 
 SMALLEST = 64  # pixels of the shorter side; less than that is no photograph
+_ORIENTATION = 0x0112  # the EXIF tag; values from 5 on exchange width and height
 _CROPPED = 0.7  # below this share of the picture its owner should know
 
 
@@ -44,9 +46,10 @@ def read_photo(source: str | os.PathLike | bytes | Tensor, width: int, height: i
     else:
         name = name if isinstance(source, bytes) else Path(source).name
         picture = load_image(source, shortest=2 * max(width, height))
-        if not isinstance(source, bytes) and _frames(source) > 1:
-            notes.append("it is an animation, and the first frame is taken")
     tall, wide = picture.shape[1:]
+    if not isinstance(source, Tensor):
+        (wide, tall), moves = _facts(source)
+        notes += ["it is an animation, and the first frame is taken"] if moves else []
     require(
         min(tall, wide) >= SMALLEST,
         f"{name}: is {wide}x{tall} pixels, but a picture of at least {SMALLEST} pixels a side is needed",
@@ -81,7 +84,9 @@ def _checked(image: Tensor) -> Float[Tensor, "3 h w"]:
     return image
 
 
-def _frames(path: str | os.PathLike) -> int:
-    """Frames of an animation; 1 for everything else (some cameras store a preview behind the photograph)."""
-    with Image.open(path) as file:
-        return getattr(file, "n_frames", 1) if file.format in ("GIF", "PNG", "WEBP") else 1
+def _facts(source: str | os.PathLike | bytes) -> tuple[tuple[int, int], bool]:
+    """Width and height of a readable file, upright, and whether it moves (some cameras only store a preview behind)."""
+    with any_size(), Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as file:
+        turned = file.getexif().get(_ORIENTATION, 1) >= 5
+        moves = file.format in ("GIF", "PNG", "WEBP") and getattr(file, "n_frames", 1) > 1
+        return (file.size[::-1] if turned else file.size), moves
