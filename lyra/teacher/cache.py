@@ -115,6 +115,15 @@ class Cache:
             parts.append((warped.image, warped.mask, warped.depth))
         return Warped(*(torch.cat(each) for each in zip(*parts, strict=True))) if len(parts) > 1 else Warped(*parts[0])
 
+    def frames(self, first: int, last: int) -> "Cache":
+        """The cache of a stretch of its source frames."""
+        return Cache(self.points[first:last], self.image[first:last], self.edge[first:last], self.options)
+
+    def joined(self, other: "Cache") -> "Cache":
+        """One cache of the frames of both; options are those of this one."""
+        pairs = ((getattr(self, name), getattr(other, name)) for name in ("points", "image", "edge"))
+        return Cache(*(torch.cat(pair) for pair in pairs), self.options)
+
     def _hide_background(self, warped: Warped, cameras: Cameras, triangles: Tensor, view: Tensor | None) -> Warped:
         """Remove pixels that lie behind the mesh over the depth edges."""
         mesh = mesh_depth(triangles, cameras, view)

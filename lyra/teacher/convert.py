@@ -4,6 +4,7 @@ Cosmos-Tokenize1-CV8x8x8 (`encoder.jit`, `decoder.jit`, `model.pt`) and Gen3C-Co
 find its place: unknown or missing names are an InputError, so that a changed checkpoint cannot load half.
 """
 
+import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lyra.scene import require
+from lyra.scene import InputError, require
+from lyra.teacher.torchscript import read_torchscript
 
 Rules = Sequence[tuple[str, str]]
 
@@ -82,8 +84,11 @@ def _rename(state: Mapping[str, Tensor], drop: Sequence[str], rules: Rules) -> d
     return renamed
 
 
-def load_strict(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
-    """Copy `state` into `module`; unknown names, missing names and other shapes are an InputError."""
+def load_strict(module: nn.Module, state: Mapping[str, Tensor], what: str, *, assign: bool = False) -> None:
+    """Copy `state` into `module`; unknown names, missing names and other shapes are an InputError.
+
+    With `assign` the tensors themselves become the parameters: for modules on the meta device.
+    """
     own = module.state_dict()
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     require(
@@ -94,22 +99,38 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], what: str) -> No
     shapes = [f"{key} {list(state[key].shape)} for {list(own[key].shape)}" for key in own]
     wrong = [text for key, text in zip(own, shapes, strict=True) if state[key].shape != own[key].shape]
     require(not wrong, f"{what}: {len(wrong)} tensors have other shapes than the network, first {wrong[:1]}")
-    module.load_state_dict(state)
+    module.load_state_dict(state, assign=assign)
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Tensors of a .pt/.pth, .safetensors or TorchScript .jit file, without unpickling anything but tensors."""
+    """Tensors of a .pt/.pth, .safetensors or TorchScript .jit file; nothing but tensors is unpickled, no code runs.
+
+    Tensors of .pt and .safetensors files stay in the file until they are used, so that 14 GB need no 14 GB of memory.
+    """
     path = Path(path)
     require(path.is_file(), f"no checkpoint at {path}")
     if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        return load_file(path)
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise InputError(f"{path}: damaged or cut short ({error}); fetch it again") from error
     if path.suffix == ".jit":
-        return dict(torch.jit.load(path, map_location="cpu").state_dict())
-    content = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        return read_torchscript(path)
+    content = read_plain(path)
     for wrapper in ("model", "module", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     require(isinstance(content, Mapping), f"{path} holds no table of tensors")
     return {key: value for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def read_plain(path: str | Path) -> object:
+    """What torch.save wrote, if it consists of tensors and plain values; else an InputError."""
+    try:
+        return torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: holds more than tensors, or is damaged ({reason})") from error
