@@ -146,7 +146,7 @@ def test_other_forms_of_the_tokenizer(tmp_path, release, sizes, teacher, files):
 
 
 def test_memory_choices_give_the_same_latents(release, sizes, teacher, cond):
-    """On the CPU: streamed blocks are exact, 8-bit floats change these random weights' latents by 4.3 % of their norm."""
+    """On the CPU: streamed blocks are exact, 8-bit floats change latents by 4.3 % of their norm (random weights)."""
     full = _sample(teacher, cond, 1)
     low = gen3c.load(release, dtype=torch.float32, sizes=sizes, memory="low")
     assert torch.equal(full, _sample(low, cond, 1))
