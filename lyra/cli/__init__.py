@@ -14,10 +14,13 @@ def _verbs() -> dict[str, Callable]:
     from lyra.cli.info import info
     from lyra.cli.paths import paths
     from lyra.cli.render import render
+    from lyra.cli.synthesize import synthesize
+    from lyra.cli.train import train
     from lyra.cli.view import view
 
     making, showing = {"generate": generate, "imagine": imagine}, {"render": render, "view": view}
-    return making | showing | {"export": export, "info": info, "paths": paths, "doctor": doctor}
+    training = {"synthesize": synthesize, "train": train}
+    return making | showing | training | {"export": export, "info": info, "paths": paths, "doctor": doctor}
 
 
 def main() -> None:

@@ -53,10 +53,10 @@ class Processes:
         parts = (flat / self.count).split([tensor.numel() for tensor in tensors])
         torch._foreach_copy_(tensors, [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)])
 
-    def agree(self, value: float) -> float:
+    def agree(self, value: float | int) -> float:
         """The first process's value on all of them (a decision that must fall the same everywhere)."""
         if self.count == 1:
-            return value
+            return float(value)
         flag = torch.tensor([value], dtype=torch.float64, device=self.device)
         distributed.broadcast(flag, 0)
         return float(flag)

@@ -15,7 +15,9 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from lyra.scene import Cameras, require
-from lyra.scene.lyra_paths import lyra_set
+from lyra.scene.limits import limit
+from lyra.scene.lyra_paths import LyraPath, lyra_set
+from lyra.scene.trajectories import follow
 from lyra.teacher.cache import Cache, CacheOptions
 from lyra.teacher.codec import VideoCodec
 from lyra.teacher.cosmos import CameraRequest, CosmosTeacher
@@ -24,6 +26,7 @@ from lyra.train.student_scenes import FirstView
 
 SKY = 100.0  # median depths at which the cache puts pixels without depth
 TRAJECTORIES = 6
+CLEARANCE, COVERAGE = 0.1, 0.4  # of a drawn path: median depths kept from surfaces; least share of a frame known
 DEPTH_STEP = 4  # pixels between the depths that are kept
 
 
@@ -133,12 +136,17 @@ def load_source(
     if denoiser is None:
         return Draft(autoencoder)
     teacher = CosmosTeacher.load(denoiser, autoencoder)
-    teacher.network.to(device, dtype)
+    for name, layer in teacher.network.to(device).named_children():
+        if name != "learnable_pos_embed":  # computed in float32
+            layer.to(dtype)
     return Imagine(teacher, None if steps is None else KarrasSchedule(steps=steps))
 
 
 def path_cameras(view: FirstView, options: SynthesisOptions, generator: torch.Generator) -> Cameras:
-    """The six paths [6, t] in units of the median depth: recorded ones if asked for, else the published draw."""
+    """The six paths [6, t] in units of the median depth: recorded ones if asked for, else the published draw.
+
+    Drawn paths are shortened where they would run into a surface or lose sight of what the first view shows.
+    """
     if options.recorded_paths and view.paths is not None:
         require(
             view.paths.shape == (TRAJECTORIES, options.frames),
@@ -147,11 +155,17 @@ def path_cameras(view: FirstView, options: SynthesisOptions, generator: torch.Ge
         c2w = view.paths.c2w.clone()
         c2w[..., :3, 3] /= view.unit
         return replace(view.paths, c2w=c2w, times=None)
-    draws = torch.rand(TRAJECTORIES, generator=generator)
-    poses = [path.poses(options.frames) for path in lyra_set(draws, options.motion)]
-    c2w = torch.stack(poses).float()
-    K = view.K.expand(*c2w.shape[:2], 3, 3)
-    return Cameras(c2w, K, options.width, options.height)
+    start = Cameras(torch.eye(4), view.K, options.width, options.height)
+    depth = view.depth / view.unit
+    paths = []
+    for path in lyra_set(torch.rand(TRAJECTORIES, generator=generator), options.motion):
+
+        def travel(amount: float, path: LyraPath = path) -> Cameras:
+            return follow(start, replace(path, distance=path.distance * amount).poses(options.frames))
+
+        paths.append(limit(travel, start, depth, clearance=CLEARANCE, coverage=COVERAGE)[0].c2w)
+    c2w = torch.stack(paths)
+    return Cameras(c2w, view.K.expand(*c2w.shape[:2], 3, 3), options.width, options.height)
 
 
 @torch.no_grad()
