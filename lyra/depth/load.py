@@ -30,9 +30,9 @@ def load(name: str | Path = "mini", device: str | torch.device = "cpu") -> Depth
     """
     kind, _, rest = str(name).partition(":")
     if rest and kind == "transformers":
-        from lyra.depth.hub import HubDepth
+        from lyra.depth.hub import load_hub
 
-        return HubDepth.load(rest, device)
+        return load_hub(rest, device)
     if rest and kind in ("moge", "moge2"):
         from lyra.depth.moge import MogeDepth
 
