@@ -5,12 +5,15 @@ Inside a chunk the scan is a masked matrix product, between chunks only the stat
 float32 (float64 for float64 inputs); the large products run in the dtype of `u`, so in bfloat16 where the model does.
 """
 
+from importlib.util import find_spec
+
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
 from torch.nn import functional
 
 CHUNK = 64
+TRITON = find_spec("triton") is not None  # the fused kernels of lyra/decoder/kernels.py; set to False to compare
 
 
 def scan(
@@ -29,14 +32,29 @@ def scan(
     with torch.autocast(u.device.type, enabled=False):
         total = a.double().transpose(2, 3).cumsum(-1)  # [b, c, h, k], up to and including each step
         to_end, from_start = ((x.exp().to(state.dtype)).transpose(2, 3) for x in (total[..., -1:] - total, total))
-        mixing = (C @ B.transpose(-1, -2))[:, :, None] * decay(total, state.dtype)
-        inside = (mixing.to(u.dtype) @ u.transpose(2, 3)).transpose(2, 3)
+        inside = _inside(u, total, B, C)
         weighted = (u * to_end[..., None]).to(u.dtype).flatten(3)  # all heads in one product with B
         own = (weighted.transpose(-1, -2) @ B).to(state.dtype).unflatten(2, (heads, -1))  # [b, c, h, p, n]
         states, state = _pass_on(own, total[..., -1], state)
         entering = C @ states.to(u.dtype).flatten(2, 3).transpose(-1, -2)  # [b, c, k, h p]
         y = torch.addcmul(inside, entering.unflatten(-1, (heads, -1)), from_start.to(u.dtype)[..., None])
     return y.flatten(1, 2)[:, :length], state
+
+
+def _inside(
+    u: Float[Tensor, "b c k h p"],
+    total: Float64[Tensor, "b c h k"],
+    B: Float[Tensor, "b c k n"],
+    C: Float[Tensor, "b c k n"],
+) -> Float[Tensor, "b c k h p"]:
+    """What steps of a chunk give to later steps of the same chunk."""
+    if u.is_cuda and TRITON and u.dtype in (torch.bfloat16, torch.float16):  # float32 would spill registers
+        from lyra.decoder import kernels  # imports Triton, which comes with torch for CUDA only
+
+        return kernels.inside(u, *split(total, torch.float32), B, C)
+    wide = torch.promote_types(u.dtype, torch.float32)
+    mixing = (C @ B.transpose(-1, -2))[:, :, None] * decay(total, wide)
+    return (mixing.to(u.dtype) @ u.transpose(2, 3)).transpose(2, 3)
 
 
 def _chunks(x: Float[Tensor, "b l *d"]) -> Float[Tensor, "b c k *d"]:
