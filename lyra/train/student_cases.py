@@ -16,6 +16,9 @@ from lyra.scene.lyra_paths import LYRA_SET, LyraPath
 from lyra.train.student_scenes import FirstView, rendered_view, true_frames
 
 
+RECORDED = 25  # frames of a path in the public evaluation set
+
+
 @dataclass(frozen=True, eq=False)
 class TrueViews:
     """n true pictures with their cameras (world units) and, if known, depth along z at every k-th pixel (sky inf)."""
@@ -68,7 +71,7 @@ def _whole_paths(views: list[dict], center_depth: float, frames: int) -> Float[T
     for kind, *_ in LYRA_SET:
         seen = max((view for view in views if view["path"] == kind), key=lambda view: view["frame"], default=None)
         require(seen is not None, f"the evaluation scene has no view on the path {kind}")
-        offset = LyraPath(kind, 1.0).offsets(frames)[seen["frame"]].norm() * center_depth
+        offset = LyraPath(kind, 1.0).offsets(RECORDED)[seen["frame"]].norm() * center_depth
         distance = float(torch.tensor(seen["c2w"]).double()[:3, 3].norm() / offset)
         paths.append(LyraPath(kind, distance).poses(frames, center_depth))
     return torch.stack(paths).float()

@@ -103,7 +103,8 @@ def draw_lesson(entry: Entry, stage: Stage, codec: RawCodec, generator: torch.Ge
     for path in paths:
         views += [(path, 1 + frame) for frame in draw_frames(stage, sample.cameras.shape[1], generator)]
     place = tuple(torch.tensor(side, device=sample.latents.device) for side in zip(*views, strict=True))
-    images, depth, targets = entry.frames[place].float() / 255, sample.depth[place].float(), sample.cameras[place]
+    images, depth = entry.frames[place].float() / 255, sample.depth[place].float()
+    targets = sample.cameras[place].to("cpu")  # cameras check their values, and each check would wait for the GPU
     chosen = torch.tensor(paths, device=sample.latents.device)
     latents, cameras = sample.latents[chosen].float(), sample.cameras[chosen]
     if stage.size is not None:

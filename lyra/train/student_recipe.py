@@ -116,6 +116,7 @@ MINI = StudentTraining(
     warmup_steps=50,
     betas=(0.9, 0.99),
     ema=0.998,
+    renew_every=16,
 )
 
 TINY = StudentTraining(
