@@ -91,8 +91,8 @@ def mistaken(
     small = [max(2, round(side / factor)) for side in size]
     shrunk = functional.interpolate(log[None, None], small, mode="bilinear", antialias=True)
     log = functional.interpolate(shrunk, size, mode="bilinear")[0, 0]
-    log = log + _uniform(generator, 0, errors.broad) * smooth_noise(size, (3, 5), device, generator)
-    log = log + _uniform(generator, 0, errors.fine) * smooth_noise(size, (12, 21), device, generator)
+    log = log + _uniform(generator, 0.0, errors.broad) * smooth_noise(size, (3, 5), device, generator)
+    log = log + _uniform(generator, 0.0, errors.fine) * smooth_noise(size, (12, 21), device, generator)
     return (log + _uniform(generator, -errors.scale, errors.scale)).exp()
 
 
@@ -129,7 +129,7 @@ def scene_clip(views: Views, chosen: Int64[Tensor, "t 2"], errors: Errors | None
             lens = torch.ones(3, 3)
             lens[0, 0] = lens[1, 1] = 1 + _uniform(generator, -errors.focal, errors.focal)
             K = K * lens.to(K)
-            options = replace(options, drop_edges=_uniform(generator, 0, 1) >= errors.keep_edges)
+            options = replace(options, drop_edges=_uniform(generator, 0.0, 1.0) >= errors.keep_edges)
     height, width = frames.shape[-2:]
     cameras = Cameras(c2w, K.expand(len(c2w), 3, 3), width, height)
     warped = Cache.from_depth(frames[:1], depth[None], cameras[:1], options).warp(cameras)
@@ -178,9 +178,9 @@ def _photo_lens(
     """The photograph at a random scale (at least 1.25 times the clip's size) and the lens it is taken to have."""
     rows, columns = photo.shape[1:]
     smallest = 1.25 * max(size[0] / rows, size[1] / columns)
-    scale = smallest * max(1.0, 1.0 / smallest) ** _uniform(generator, 0, 1)
+    scale = smallest * max(1.0, 1.0 / smallest) ** _uniform(generator, 0.0, 1.0)
     picture = functional.interpolate(to_signed(photo)[None], scale_factor=scale, mode="bilinear", antialias=True)[0]
-    focal = 0.5 * max(picture.shape[1:]) / math.tan(math.radians(_uniform(generator, 55, 85)) / 2)
+    focal = 0.5 * max(picture.shape[1:]) / math.tan(math.radians(_uniform(generator, 55.0, 85.0)) / 2)
     lens = torch.tensor([[focal, 0, picture.shape[2] / 2], [0, focal, picture.shape[1] / 2], [0, 0, 1.0]])
     return picture, lens
 

@@ -1,0 +1,39 @@
+"""A tiny denoiser, batches for it, and a short training, the same in every process."""
+
+from dataclasses import replace
+
+import torch
+
+from lyra.teacher.cosmos import MINI
+from lyra.teacher.sampler import MiniSampling
+from lyra.train.denoiser import DenoiserTrainer, DenoiserTraining, Draw
+from lyra.train.latents import Latents
+from lyra.train.processes import Processes
+
+NETWORK = replace(MINI, heads=2, head_dim=24, blocks=2, adaln_rank=4, latent_channels=4)
+RECIPE = DenoiserTraining(NETWORK, MiniSampling((10.0, 1.0)), batch=4, warmup_steps=2, ema=0.9, substeps=2)
+SHAPE = torch.Size((4, 4, 2, 4, 6))
+
+
+def batch(seed: int) -> tuple[Latents, Draw]:
+    """Four examples that depend on the seed, and their random numbers."""
+    g = torch.Generator().manual_seed(seed)
+    target, warp, noise, augment = (torch.randn(SHAPE, generator=g) for _ in range(4))
+    mask = torch.rand(4, 16, 2, 4, 6, generator=g) - 0.5
+    latents = Latents(0.5 * target, 0.5 * warp, mask, torch.zeros(4, dtype=torch.long))
+    shown = torch.tensor([True, True, False, True])
+    return latents, Draw(noise, augment, torch.randn(4, generator=g), shown, shown, torch.tensor([0, 1, 1, 0]))
+
+
+def train(processes: Processes) -> tuple[list[float], torch.Tensor]:
+    """Two steps of denoising and one of few steps, each process on its part of the batch: losses and weights."""
+    trainer, losses = DenoiserTrainer(RECIPE, processes, 0), []
+    for index in range(3):
+        if index == 2:
+            trainer.begin_few()
+        latents, draw = batch(index)
+        mine = slice(processes.rank, None, processes.count)
+        loss = trainer.train_step(latents[mine], None, draw[mine], 1e-3)["loss"]
+        processes.average([loss])
+        losses.append(float(loss))
+    return losses, torch.cat([p.detach().flatten() for p in trainer.network.parameters()])
