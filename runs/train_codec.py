@@ -1,14 +1,17 @@
 """Train the video codec: `python runs/train_codec.py --worlds DIR --photos cache/photos.zip --lpips FILE --out DIR`.
 
---seconds bounds the whole call, loading and evaluation included. A second call with the same --state folder goes on
-where the first one stopped; give both the same --schedule-seconds (the training time planned over all calls), from
-which the learning rate falls. Written to --out: config.json and model.safetensors (float16, averaged weights with
-latent statistics, saved every minute), metrics.json, log.jsonl, recipe.json, samples.png (input | reconstruction).
+Also under torchrun with one process a GPU. Scenes may still be appearing in --worlds. --seconds bounds the whole call,
+loading and evaluation included. A second call with the same --state folder goes on where the first one stopped; give
+both the same --schedule-seconds (the training time planned over all calls, without compiling), from which the learning
+rate falls. Written to --out: config.json and model.safetensors (float16, averaged weights with latent statistics, saved
+every minute), metrics.json, log.jsonl, recipe.json, samples.png (input | reconstruction).
 """
 
 import argparse
 import json
+import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,15 +21,14 @@ from lyra.train import clip_data, codec_eval
 from lyra.train.codec import PRESETS, Clock, CodecTrainer, fit, recipe_text
 
 STARTED = time.monotonic()
+RANK, WORLD = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--worlds", type=Path, help="folder of rendered scenes for training")
-    parser.add_argument(
-        "--worlds-val", type=Path, help="folder of held-out scenes (default: hold out some of --worlds)"
-    )
+    parser.add_argument("--worlds-val", type=Path, help="folder of held-out scenes")
     parser.add_argument("--photos", type=Path, help="pack written by runs/fetch_photos.py")
     parser.add_argument("--lpips", type=Path, required=True, help="lpips_vgg weights from lyra.metrics.lpips_weights")
     parser.add_argument("--out", type=Path, required=True)
@@ -36,6 +38,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--schedule-seconds", type=float, help="training time over all calls (default: this call's)")
     parser.add_argument("--reserve", type=float, default=60, help="seconds of the call kept for the evaluation")
     parser.add_argument("--max-gib", type=float, default=40, help="memory for rendered clips")
+    parser.add_argument("--first-scenes", type=int, default=100, help="wait for so many clips a process at the start")
+    parser.add_argument("--rate", type=float, help="learning rate, in place of the preset's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=torch.cuda.is_available())
     parser.add_argument("--val-clips", type=int, default=24)
@@ -44,86 +48,107 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def split_scenes(args: argparse.Namespace) -> tuple[list[Path], list[Path]]:
-    """Training scenes and held-out scenes (one in 25 of the training folder if there is no other)."""
-    if args.worlds is None:
-        return [], []
-    scenes = clip_data.scene_folders(args.worlds)
-    if args.worlds_val is not None:
-        return scenes, clip_data.scene_folders(args.worlds_val)
-    every = min(25, max(2, len(scenes) // 2))
-    return [s for i, s in enumerate(scenes) if i % every], scenes[::every]
+class Data:
+    """Training clips that still grow, pans over photographs, and (in the first process) the evaluation sets."""
+
+    def __init__(self, args: argparse.Namespace, shape: clip_data.ClipShape, pans: int, device: torch.device) -> None:
+        self.shape, self.pool, self.pans, self.sets = shape, None, None, {}
+        size = (shape.frames, shape.height, shape.width)
+        val, test_photos = None, []
+        if args.worlds:
+            self.pool = clip_data.ClipPool(args.worlds, device, int(args.max_gib * 2**30), RANK, WORLD)
+            while self.pool.count < args.first_scenes:
+                self.pool.poll()
+                time.sleep(0.2)
+            self.pool.watch()
+        if args.worlds_val and RANK == 0:
+            folders = clip_data.scene_folders(args.worlds_val)
+            val = clip_data.load_scenes(folders, device, 2**33)
+            val = val[:: max(1, len(val) // args.val_clips)][: args.val_clips]
+        if args.photos:
+            photos = clip_data.load_photos(args.photos, "train", device)
+            generator = torch.Generator().manual_seed(RANK)
+            self.pans = clip_data.photo_clips(photos, pans, *size, generator)
+            test_photos = clip_data.load_photos(args.photos, "test", device)
+        if RANK == 0:
+            self.sets = codec_eval.held_out(val, test_photos, *args.val_size)
+
+    @property
+    def clips(self) -> torch.Tensor | None:
+        """The rendered clips so far."""
+        return None if self.pool is None else self.pool.clips
+
+    def draw(self, generator: torch.Generator, batch: int | None = None) -> torch.Tensor:
+        """A batch of the training shape."""
+        shape = self.shape if batch is None else replace(self.shape, batch=batch)
+        return clip_data.draw(shape, self.clips, self.pans, generator)
 
 
-def load_data(args: argparse.Namespace, device: torch.device):
-    """Training clips and photographs on the device, and the evaluation sets."""
-    train_scenes, val_scenes = split_scenes(args)
-    clips = val = None
-    if train_scenes:
-        clips = clip_data.load_scenes(train_scenes, device, int(args.max_gib * 2**30))
-        frame_bytes = clips[0].numel()
-        val = clip_data.load_scenes(val_scenes, device, 8 * args.val_clips * frame_bytes)
-        val = val[:: max(1, len(val) // args.val_clips)][: args.val_clips]
-    photos = clip_data.load_photos(args.photos, "train", device) if args.photos else []
-    test_photos = clip_data.load_photos(args.photos, "test", device) if args.photos else []
-    return clips, photos, codec_eval.held_out(val, test_photos, *args.val_size)
-
-
-def finish(trainer: CodecTrainer, args: argparse.Namespace, data, lpips: LPIPS) -> None:
+def finish(trainer: CodecTrainer, args: argparse.Namespace, data: Data, lpips: LPIPS) -> None:
     """Statistics, final weights, metrics and samples; the weights are written before anything can go wrong."""
-    clips, photos, sets = data
     codec = trainer.average
-    frames, height, width = args.val_size
-    shape = clip_data.ClipShape(4, frames, height, width, 0.25)
     generator = torch.Generator().manual_seed(1)
     with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.device.type == "cuda"):
-        draws = (clip_data.draw(shape, clips, photos, generator) for _ in range(2 if args.preset == "tiny" else 50))
+        draws = (data.draw(generator, 4) for _ in range(2 if args.preset == "tiny" else 50))
         codec_eval.measure_statistics(codec, draws)
     codec.save(args.out)
-    results, outputs = codec_eval.evaluate(codec, sets, lpips)
+    results, outputs = codec_eval.evaluate(codec, data.sets, lpips)
     results["training"] = {
         "steps": trainer.step,
         "seconds": round(trainer.elapsed, 1),
         "parameters": sum(p.numel() for p in codec.vae.parameters()),
         "device": torch.cuda.get_device_name() if trainer.device.type == "cuda" else "cpu",
+        "processes": WORLD,
         "torch": torch.__version__,
-        "train_clips": 0 if clips is None else len(clips),
-        "train_photos": len(photos),
+        "clips_a_process": 0 if data.clips is None else len(data.clips),
     }
     (args.out / "metrics.json").write_text(json.dumps(results, indent=1) + "\n")
     print(json.dumps(results, indent=1), flush=True)
-    codec_eval.write_sheet(sets, outputs, args.out / "samples.png")
+    codec_eval.write_sheet(data.sets, outputs, args.out / "samples.png")
 
 
 def main() -> None:
     """Load, train until the time is up, evaluate."""
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
-    device = torch.device(args.device)
+    device = torch.device(args.device, int(os.environ.get("LOCAL_RANK", 0)) if args.device == "cuda" else None)
+    if WORLD > 1:
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     recipe = PRESETS[args.preset]
+    if args.rate:
+        recipe = replace(recipe, learning_rate=args.rate)
     (args.out / "recipe.json").write_text(recipe_text(recipe) + "\n")
-    data = load_data(args, device)
+    data = Data(args, recipe.shape, recipe.pans, device)
     lpips = LPIPS.load(args.lpips, "vgg").to(device, memory_format=torch.channels_last)
-    trainer = CodecTrainer(recipe, device, args.seed)
+    trainer = CodecTrainer(recipe, device, args.seed, RANK, WORLD)
     checkpoint = args.state / "checkpoint.pt"
     if checkpoint.is_file():
         trainer.restore(checkpoint)
         print(f"going on from step {trainer.step} ({trainer.elapsed:.0f} s)", flush=True)
     if args.compile:
         trainer.compile_blocks()
+    for _ in range(2):  # compiles and chooses kernels before the clock of the schedule starts
+        trainer.gradients(data.draw(trainer.generator), lpips)
+        trainer.optimizer.zero_grad(set_to_none=True)
 
     def save() -> None:
-        trainer.average.save(args.out)
-        trainer.save(checkpoint)
+        if RANK == 0:
+            trainer.average.save(args.out)
+            trainer.save(checkpoint)
 
     deadline = STARTED + args.seconds - args.reserve
     planned = args.schedule_seconds or trainer.elapsed + deadline - time.monotonic()
     print(f"ready after {time.monotonic() - STARTED:.0f} s; {planned:.0f} s of training planned", flush=True)
-    clips, photos, _ = data
-    fit(trainer, clips, photos, lpips, Clock(deadline, planned), save, args.out / "log.jsonl")
-    finish(trainer, args, data, lpips)
+    log = args.out / "log.jsonl" if RANK == 0 else None
+    fit(trainer, lambda: data.draw(trainer.generator), lpips, Clock(deadline, planned), save, log)
+    if RANK == 0:
+        finish(trainer, args, data, lpips)
+    if WORLD > 1:
+        torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

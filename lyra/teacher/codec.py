@@ -4,22 +4,20 @@ A causal autoencoder (8x in space, 8x in time, the first frame alone) with stati
 latent = 0.5 (z - mean) / std, the space in which the diffusion model works (GEN3C, sigma_data = 0.5).
 """
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lyra.scene import require
 from lyra.teacher.causal_vae import VaeConfig, build
+from lyra.weights.storage import load_folder, save_folder
 
 SIGMA_DATA = 0.5
 
-MINI = VaeConfig(encoder_channels=(32, 64, 96, 96), decoder_channels=(96, 112, 112, 112))
+MINI = VaeConfig(encoder_channels=(32, 64, 96, 96), decoder_channels=(96, 112, 112, 112), latent_channels=32)
 COSMOS_CV8X8X8 = VaeConfig()
 
 
@@ -117,29 +115,16 @@ class VideoCodec(nn.Module):
         )
         return self.mean[None, :, :latent_frames, None, None], self.std[None, :, :latent_frames, None, None]
 
-    def save(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
-        """Write config.json and model.safetensors; network weights in `dtype`, statistics in float32."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {
-            key: value.detach().cpu().to(dtype if key.startswith("vae.") else torch.float32).contiguous()
-            for key, value in self.state_dict().items()
-        }
-        weights, config = folder / "model.safetensors", folder / "config.json"
-        save_file(tensors, f"{weights}.part")
-        os.replace(f"{weights}.part", weights)
-        Path(f"{config}.part").write_text(json.dumps(self.config.as_dict(), indent=1) + "\n")
-        os.replace(f"{config}.part", config)
+    def save(self, folder: str | Path, precision: str = "float16") -> None:
+        """Write config.json and model.safetensors; statistics are kept in float32."""
+        save_folder(folder, self.state_dict(), self.config.as_dict(), precision)
 
     @classmethod
     def load(cls, folder: str | Path, dtype: torch.dtype = torch.float32) -> "VideoCodec":
         """Read what `save` wrote, strictly; computes in `dtype`."""
-        folder = Path(folder)
-        for name in ("config.json", "model.safetensors"):
-            require((folder / name).is_file(), f"{folder} holds no codec: {name} is missing")
-        config = VaeConfig.from_dict(json.loads((folder / "config.json").read_text()))
-        tensors = load_file(folder / "model.safetensors")
-        codec = cls(config, tensors["mean"], tensors["std"])
+        config, tensors = load_folder(folder)
+        require("encoder_channels" in config and "mean" in tensors, f"{folder} holds no video codec")
+        codec = cls(VaeConfig.from_dict(config), tensors["mean"], tensors["std"])
         codec.load_state_dict(tensors)
         codec.vae.to(dtype)
         return codec.eval()

@@ -6,7 +6,10 @@ them); photographs come in one zip of JPEGs with `credits.json` (runs/fetch_phot
 
 import io
 import json
+import threading
+import time
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +64,61 @@ def load_scenes(
     left_out = len(folders) - len(fitting)
     report(f"{done} clips {list(size)}, {done * clip_bytes / 2**30:.2f} GiB on {device}, {left_out} scenes left out")
     return clips
+
+
+class ClipPool:
+    """Clips of rendered scenes as bytes on one device; the pool grows while scenes still appear below `root`.
+
+    Of n processes the one of this rank takes every n-th scene. All clips have the size of the first scene's, others are
+    left out. `clips` is what is there so far; the constructor waits for the first scene.
+    """
+
+    def __init__(self, root: str | Path, device: torch.device, max_bytes: int, rank: int = 0, world: int = 1) -> None:
+        self.root, self.rank, self.world = Path(root), rank, world
+        while not self._folders():
+            time.sleep(0.5)
+        self.size = _mapped(self._folders()[0]).shape[1:4]
+        capacity = max_bytes // (3 * int(np.prod(self.size)))
+        require(capacity > 0, f"no clip of size {self.size} fits into {max_bytes} bytes")
+        self._buffer = torch.empty(capacity, *self.size, 3, dtype=torch.uint8, device=device)
+        self._seen: set[str] = set()
+        self.count = 0
+
+    def _folders(self) -> list[Path]:
+        found = (path.parent for path in self.root.rglob("rgb.npy"))
+        return sorted(folder for folder in found if not folder.name.endswith(".partial"))
+
+    @property
+    def clips(self) -> UInt8[Tensor, "n length rows columns 3"]:
+        """The clips loaded so far."""
+        return self._buffer[: self.count]
+
+    def poll(self) -> None:
+        """Load the scenes that have appeared since the last call."""
+        for folder in self._folders():
+            if folder.name in self._seen:
+                continue
+            self._seen.add(folder.name)
+            if zlib.crc32(folder.name.encode()) % self.world == self.rank and self.count < len(self._buffer):
+                self._take(folder)
+
+    def _take(self, folder: Path) -> None:
+        frames = _mapped(folder)
+        if frames.shape[1:4] != self.size:
+            return
+        part = torch.from_numpy(np.array(frames[: len(self._buffer) - self.count]))
+        self._buffer[self.count : self.count + len(part)] = part.to(self._buffer.device)
+        self.count += len(part)
+
+    def watch(self, seconds: float = 2.0) -> None:
+        """Keep polling from a thread until the process ends."""
+
+        def loop() -> None:
+            while self.count < len(self._buffer):
+                self.poll()
+                time.sleep(seconds)
+
+        threading.Thread(target=loop, daemon=True).start()
 
 
 def _mapped(folder: Path) -> np.ndarray:
@@ -118,6 +176,17 @@ def photo_clip(
     return functional.grid_sample(source, grid, padding_mode="border", align_corners=False).transpose(0, 1)
 
 
+def photo_clips(
+    photos: Sequence[Tensor], count: int, frames: int, height: int, width: int, generator: torch.Generator
+) -> UInt8[Tensor, "n t h w 3"]:
+    """Pans over photographs made once, as bytes beside the photographs, so that drawing one costs a copy."""
+    made = torch.empty(count, frames, height, width, 3, dtype=torch.uint8, device=photos[0].device)
+    for index in range(count):
+        clip = photo_clip(photos[index % len(photos)], frames, height, width, generator)
+        made[index] = (127.5 * (clip + 1)).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 3, 0)
+    return made
+
+
 def scene_clip(
     clips: UInt8[Tensor, "n length rows columns 3"], frames: int, height: int, width: int, generator: torch.Generator
 ) -> Float[Tensor, "3 t h w"]:
@@ -137,17 +206,14 @@ def scene_clip(
 def draw(
     shape: ClipShape,
     clips: UInt8[Tensor, "n length rows columns 3"] | None,
-    photos: Sequence[Tensor],
+    pans: UInt8[Tensor, "m duration lines pixels 3"] | None,
     generator: torch.Generator,
 ) -> Float[Tensor, "b 3 t h w"]:
-    """A batch in [-1, 1]: scenes and photographs, mirrored at random, half of them with other exposure and colours."""
-    from_photos = round(shape.batch * shape.photos) if photos else 0
-    if clips is None:
-        from_photos = shape.batch
+    """A batch in [-1, 1]: scenes and pans, mirrored at random, half of them with other exposure and colours."""
+    from_pans = 0 if pans is None else shape.batch if clips is None else round(shape.batch * shape.photos)
     size = (shape.frames, shape.height, shape.width)
-    parts = [photo_clip(photos[_integer(generator, len(photos))], *size, generator) for _ in range(from_photos)]
-    parts += [scene_clip(clips, *size, generator) for _ in range(shape.batch - from_photos)]
-    batch = torch.stack(parts)
+    pools = [pans] * from_pans + [clips] * (shape.batch - from_pans)
+    batch = torch.stack([scene_clip(pool, *size, generator) for pool in pools])
     batch = torch.where(_coin(batch, generator), batch.flip(-1), batch)
     colour = torch.empty(shape.batch, 3).uniform_(0.8, 1.15, generator=generator)
     gain = colour * torch.empty(shape.batch, 1).uniform_(0.7, 1.2, generator=generator)

@@ -1,11 +1,11 @@
-"""Train the video codec against the clock: resumable, averaged weights, saved every minute."""
+"""Train the video codec against the clock: one or several GPUs, resumable, averaged weights, saved every minute."""
 
 import json
 import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,41 +13,33 @@ from torch import Tensor, nn
 
 from lyra.teacher.causal_vae import VaeConfig
 from lyra.teacher.codec import MINI, VideoCodec
-from lyra.train.clip_data import ClipShape, draw
+from lyra.train.clip_data import ClipShape
 from lyra.train.codec_loss import CodecLossWeights, codec_loss
+from lyra.train.muon import Muon
 
 
 @dataclass(frozen=True)
 class CodecTraining:
-    """The recipe. Batches cycle through `shapes` in the order of `schedule` (indices into shapes)."""
+    """The recipe. Batches have one shape, so that the blocks are compiled once; `shape.batch` is per process."""
 
     vae: VaeConfig
-    shapes: tuple[ClipShape, ...]
-    schedule: tuple[int, ...]
-    learning_rate: float = 8e-4
+    shape: ClipShape
+    pans: int = 400
+    learning_rate: float = 2e-3
     final_rate: float = 2e-5
-    warmup_steps: int = 200
+    warmup_steps: int = 100
     ema: float = 0.999
-    latent_noise: float = 0.05
-    clip_norm: float = 1.0
+    latent_noise: float = 0.03
     loss: CodecLossWeights = field(default_factory=CodecLossWeights)
     save_every: float = 60.0
 
 
-H100 = CodecTraining(
-    vae=MINI,
-    shapes=(
-        ClipShape(24, 17, 192, 256, 0.25),
-        ClipShape(64, 1, 256, 320, 0.5),
-        ClipShape(6, 25, 256, 448, 0.25),
-    ),
-    schedule=(0, 1, 0, 2),
-)
+H100 = CodecTraining(vae=MINI, shape=ClipShape(8, 25, 256, 448, 0.25))
 
 TINY = CodecTraining(
     vae=VaeConfig(encoder_channels=(8, 16, 16, 16), decoder_channels=(16, 16, 16, 16), layers=1),
-    shapes=(ClipShape(2, 9, 64, 64, 0.5), ClipShape(4, 1, 64, 64, 0.5)),
-    schedule=(0, 1),
+    shape=ClipShape(2, 9, 64, 64, 0.5),
+    pans=4,
     warmup_steps=5,
     loss=CodecLossWeights(lpips_frames=2),
     save_every=5.0,
@@ -59,17 +51,16 @@ PRESETS = {"h100": H100, "tiny": TINY}
 class CodecTrainer:
     """Weights, their running average, optimiser, and how far the run has come."""
 
-    def __init__(self, recipe: CodecTraining, device: torch.device, seed: int) -> None:
+    def __init__(self, recipe: CodecTraining, device: torch.device, seed: int, rank: int = 0, world: int = 1) -> None:
         torch.manual_seed(seed)
-        self.recipe, self.device = recipe, device
+        self.recipe, self.device, self.world = recipe, device, world
         self.codec = VideoCodec(recipe.vae).to(device)
+        calm(self.codec.vae)
         self.average = VideoCodec(recipe.vae).to(device).requires_grad_(False).eval()
         self.average.load_state_dict(self.codec.state_dict())
-        self.optimizer = torch.optim.AdamW(
-            self.codec.vae.parameters(), lr=0.0, betas=(0.9, 0.99), weight_decay=1e-3, fused=device.type == "cuda"
-        )
-        self.generator = torch.Generator().manual_seed(seed)
-        self.noise = torch.Generator(device).manual_seed(seed)  # too many numbers a step to draw them on the CPU
+        self.optimizer = Muon(self.codec.vae.parameters(), 0.0)
+        self.generator = torch.Generator().manual_seed(seed * 1000 + rank)
+        self.noise = torch.Generator(device).manual_seed(seed * 1000 + rank)  # too many to draw on the CPU
         self.step, self.elapsed = 0, 0.0
 
     def compile_blocks(self) -> None:
@@ -86,24 +77,34 @@ class CodecTrainer:
             if isinstance(module, CosmosResnetBlock3d):
                 module.compile(dynamic=False)
 
-    def train_step(self, video: Tensor, lpips: nn.Module, rate: float) -> dict[str, Tensor]:
-        """One update on a batch; returns the loss terms and the gradient norm."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+    def gradients(self, video: Tensor, lpips: nn.Module | None) -> dict[str, Tensor]:
+        """Forward and backward; gradients are averaged over the processes. Returns the loss terms."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
             latents = self.codec.vae.encode(video).latent_dist.mode()
             noise = torch.randn(latents.shape, generator=self.noise, device=latents.device)
             output = self.codec.vae.decode(latents + self.recipe.latent_noise * noise).sample
             total, terms = codec_loss(output, video, latents, lpips, self.recipe.loss, self.generator)
         total.backward()
-        norm = nn.utils.clip_grad_norm_(self.codec.vae.parameters(), self.recipe.clip_norm)
-        for parameter in self.codec.vae.parameters():  # a step that overflowed becomes an empty one, without a sync
-            parameter.grad.nan_to_num_(0, 0, 0)
+        grads = [parameter.grad for parameter in self.codec.vae.parameters()]
+        if self.world > 1:
+            flat = torch.cat([grad.flatten() for grad in grads])
+            torch.distributed.all_reduce(flat, torch.distributed.ReduceOp.AVG)
+            parts = flat.split([grad.numel() for grad in grads])
+            torch._foreach_copy_(grads, [part.view_as(grad) for part, grad in zip(parts, grads, strict=True)])
+        for grad in grads:  # a step that overflowed becomes an empty one, without a sync
+            grad.nan_to_num_(0, 0, 0)
+        return {"loss": total.detach(), **terms}
+
+    def train_step(self, video: Tensor, lpips: nn.Module | None, rate: float) -> dict[str, Tensor]:
+        """One update on a batch; returns the loss terms."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        terms = self.gradients(video, lpips)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         self._update_average()
-        return {"loss": total.detach(), **terms, "grad_norm": norm.detach()}
+        return terms
 
     @torch.no_grad()
     def _update_average(self) -> None:
@@ -152,67 +153,57 @@ class Clock:
 
 def fit(
     trainer: CodecTrainer,
-    clips: Tensor | None,
-    photos: list[Tensor],
+    draw_batch: Callable[[], Tensor],
     lpips: nn.Module,
     clock: Clock,
     save: Callable[[], None],
-    log: Path,
+    log: Path | None,
 ) -> None:
-    """Train until the deadline; `save` is called once a minute and at the end."""
-    recipe = trainer.recipe
+    """Train until the deadline; `save` is called once a minute and at the end. Without `log` nothing is reported."""
     before, started = trainer.elapsed, time.monotonic()
     saved = logged = started
-    shapes, frames, totals = _Shapes(recipe), 0, {}
-    with log.open("a") as file:
-        while True:
-            shape = shapes.at(trainer.step)
-            now = time.monotonic()
-            if now >= clock.deadline:
-                break
-            trainer.elapsed = before + now - started
-            rate = trainer.rate(trainer.elapsed / clock.schedule_seconds)
-            try:
-                video = draw(shape, clips, photos, trainer.generator)
-                terms = trainer.train_step(video, lpips, rate)
-            except torch.OutOfMemoryError:
-                shapes.shrink(shape)
-                continue
-            frames += shape.batch * shape.frames
-            for name, value in terms.items():
-                totals.setdefault(name, []).append(value)
-            if now - logged >= 5:
-                line = {name: round(float(torch.stack(v).mean()), 5) for name, v in totals.items()}
-                line = {"step": trainer.step, "seconds": round(trainer.elapsed, 1), "rate": round(rate, 7), **line}
-                line["frames_per_second"] = round(frames / (now - logged), 1)
+    totals: dict[str, list[Tensor]] = {}
+    first = trainer.step
+    while not _over(trainer, clock.deadline):
+        now = time.monotonic()
+        trainer.elapsed = before + now - started
+        progress = trainer.elapsed / clock.schedule_seconds
+        rate = trainer.rate(progress)
+        terms = trainer.train_step(draw_batch(), lpips if progress >= trainer.recipe.loss.lpips_from else None, rate)
+        for name, value in terms.items():
+            totals.setdefault(name, []).append(value)
+        if log is not None and now - logged >= 5:
+            line = {name: round(float(torch.stack(v).mean()), 5) for name, v in totals.items()}
+            line = {"step": trainer.step, "seconds": round(trainer.elapsed, 1), "rate": round(rate, 7), **line}
+            line["steps_per_second"] = round((trainer.step - first) / (time.monotonic() - logged), 2)
+            with log.open("a") as file:
                 file.write(json.dumps(line) + "\n")
-                file.flush()
-                print(" ".join(f"{key}={value}" for key, value in line.items()), flush=True)
-                logged, frames, totals = now, 0, {}
-            if now - saved >= recipe.save_every:
-                save()
-                saved = time.monotonic()
+            print(" ".join(f"{key}={value}" for key, value in line.items()), flush=True)
+            logged, first, totals = time.monotonic(), trainer.step, {}
+        if now - saved >= trainer.recipe.save_every:
+            save()
+            saved = time.monotonic()
     trainer.elapsed = before + time.monotonic() - started
     save()
 
 
-class _Shapes:
-    """The endless cycle of batch shapes; a shape that does not fit into memory goes on with half its batch."""
+def _over(trainer: CodecTrainer, deadline: float) -> bool:
+    """Whether to stop; several processes ask the first one, every 20 steps, so that all stop at the same step."""
+    if trainer.world == 1:
+        return time.monotonic() >= deadline
+    if trainer.step % 20:
+        return False
+    flag = torch.tensor([float(time.monotonic() >= deadline)], device=trainer.device)
+    torch.distributed.broadcast(flag, 0)
+    return bool(flag.item())
 
-    def __init__(self, recipe: CodecTraining) -> None:
-        self._shapes, self._schedule = list(recipe.shapes), recipe.schedule
 
-    def at(self, step: int) -> ClipShape:
-        """The shape of a step."""
-        return self._shapes[self._schedule[step % len(self._schedule)]]
-
-    def shrink(self, shape: ClipShape) -> None:
-        """Halve the batch of a shape; a batch of one that does not fit is the end."""
-        if shape.batch == 1:
-            raise MemoryError(f"one clip of {shape.frames} frames {shape.width}x{shape.height} does not fit")
-        self._shapes[self._shapes.index(shape)] = replace(shape, batch=shape.batch // 2)
-        torch.cuda.empty_cache()
-        print(f"out of memory: batches of {shape.frames} frames now have {shape.batch // 2} clips", flush=True)
+def calm(vae: nn.Module) -> None:
+    """Start every residual block as the identity (its last convolution at zero): deep stacks then learn at once."""
+    for module in vae.modules():
+        if type(module).__name__ == "CosmosResnetBlock3d":
+            nn.init.zeros_(module.conv2.conv_t.weight)
+            nn.init.zeros_(module.conv2.conv_t.bias)
 
 
 def recipe_text(recipe: CodecTraining) -> str:

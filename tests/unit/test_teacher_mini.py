@@ -50,7 +50,7 @@ def test_a_saved_teacher_samples_the_same(teacher, tmp_path):
     expected = teacher.sample(cond, noise, on_step=steps.append)
     assert [round(step.sigma, 4) for step in steps] == [5.0, 0.5]
     assert torch.equal(expected, teacher.sample(cond, noise, schedule=Levels((5.0, 0.5)), guidance=0.0))
-    teacher.codec.save(tmp_path / "codec", torch.float32)
+    teacher.codec.save(tmp_path / "codec", "float32")
     teacher.save(tmp_path / "denoiser", "float32")
     loaded = CosmosTeacher.load(tmp_path / "denoiser")
     assert loaded.config == SMALL and loaded.sampling == teacher.sampling

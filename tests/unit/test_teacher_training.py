@@ -42,15 +42,16 @@ def data(tmp_path_factory):
 
 def _load(data):
     clips = clip_data.load_scenes(clip_data.scene_folders(data), torch.device("cpu"), 10**9, report=lambda _: None)
-    return clips, clip_data.load_photos(data / "photos.zip", "train", torch.device("cpu"))
+    photos = clip_data.load_photos(data / "photos.zip", "train", torch.device("cpu"))
+    return clips, clip_data.photo_clips(photos, 2, 9, 40, 64, torch.Generator().manual_seed(0))
 
 
 def test_batches_are_in_range_and_follow_the_generator(data):
-    clips, photos = _load(data)
-    assert clips.shape == (4, 17, 40, 64, 3) and len(photos) == 1
-    first = clip_data.draw(SHAPE, clips, photos, torch.Generator().manual_seed(3))
-    again = clip_data.draw(SHAPE, clips, photos, torch.Generator().manual_seed(3))
-    other = clip_data.draw(SHAPE, clips, photos, torch.Generator().manual_seed(4))
+    clips, pans = _load(data)
+    assert clips.shape == (4, 17, 40, 64, 3) and pans.shape == (2, 9, 40, 64, 3)
+    first = clip_data.draw(SHAPE, clips, pans, torch.Generator().manual_seed(3))
+    again = clip_data.draw(SHAPE, clips, pans, torch.Generator().manual_seed(3))
+    other = clip_data.draw(SHAPE, clips, pans, torch.Generator().manual_seed(4))
     assert first.shape == (2, 3, 9, 32, 32) and first.abs().max() <= 1
     assert torch.equal(first, again) and not torch.equal(first, other)
 
@@ -65,12 +66,12 @@ def test_memory_limit_and_wrong_folders(data, tmp_path):
 
 
 def _train(trainer: CodecTrainer, data, steps: int) -> list[float]:
-    clips, photos = _load(data)
+    clips, pans = _load(data)
     torch.manual_seed(0)
     lpips = LPIPS("alex")
     losses = []
     for _ in range(steps):
-        video = clip_data.draw(SHAPE, clips, photos, trainer.generator)
+        video = clip_data.draw(SHAPE, clips, pans, trainer.generator)
         losses.append(float(trainer.train_step(video, lpips, 2e-3)["loss"]))
     return losses
 
@@ -94,7 +95,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(data, tmp_path):
 
 def test_statistics_normalise_the_latents_and_evaluation_writes_its_sheet(data, tmp_path):
     """Latents of the measured clips get mean 0 and standard deviation 0.5; worst difference 2e-6."""
-    clips, photos = _load(data)
+    clips, _ = _load(data)
+    photos = clip_data.load_photos(data / "photos.zip", "train", torch.device("cpu"))
     torch.manual_seed(0)
     codec = VideoCodec(TINY.vae).eval()
     sets = codec_eval.held_out(clips[:2], photos, 9, 32, 48)
