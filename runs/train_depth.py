@@ -3,8 +3,8 @@
 --seconds bounds the whole call, loading and evaluation included. A second call with the same --state folder goes on
 where the first one stopped; give both the same --schedule-seconds (the training time planned over all calls), from
 which the learning rate falls. Scenes that appear below --worlds while it runs are read too. Written to --out:
-config.json and model.safetensors (float16, averaged weights, saved every minute), metrics.json, log.jsonl, recipe.json,
-samples.png (image | predicted | true depth; photographs: image | predicted).
+config.json and model.safetensors (float16, averaged weights, saved every minute), card.md, metrics.json, log.jsonl,
+recipe.json, samples.png (image | predicted | true depth; photographs: image | predicted).
 """
 
 import argparse
@@ -19,6 +19,7 @@ from lyra.depth.mini import MiniDepth
 from lyra.train import depth_eval, depth_sheet
 from lyra.train.clip_data import load_photos
 from lyra.train.depth import PRESETS, Clock, DepthTrainer, fit, recipe_text
+from lyra.train.depth_card import card
 from lyra.train.depth_data import FramePool, Frames, complete_scenes, read_frames
 
 STARTED = time.monotonic()
@@ -123,6 +124,7 @@ def finish(trainer: DepthTrainer, pool: FramePool, frames: Frames, args: argpars
         "torch": torch.__version__,
     }
     (args.out / "metrics.json").write_text(json.dumps(results, indent=1) + "\n")
+    (args.out / "card.md").write_text(card(results))
     print(json.dumps(results, indent=1), flush=True)
     depth_sheet.write_sheet(rows, args.out / "samples.png")
 

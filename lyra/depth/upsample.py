@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
+_BAND = 2**18  # pixels worked on at a time: stays in the cache of a CPU core
 _SPREAD = 0.06  # colour difference at which a neighbour's weight has fallen to 61 %
 
 
@@ -22,16 +23,22 @@ def upsample_guided(
         return functional.interpolate(values[None], (height, width), mode="bilinear", antialias=True)[0]
     y, dy = _places(h, height, values)
     x, dx = _places(w, width, values)
-    total = torch.zeros(values.shape[0], height, width).to(values)
-    norm = torch.zeros(height, width).to(values)
-    for row, along_y in ((y, 1 - dy), ((y + 1).clamp_max(h - 1), dy)):
-        for column, along_x in ((x, 1 - dx), ((x + 1).clamp_max(w - 1), dx)):
-            colour = guide[:, row][:, :, column]
-            alike = torch.exp(-(colour - image).square().sum(0) / (2 * _SPREAD**2))
-            weight = along_y[:, None] * along_x * (alike + 1e-4)
-            total += weight * values[:, row][:, :, column]
-            norm += weight
-    return total / norm
+    columns = ((x, 1 - dx), ((x + 1).clamp_max(w - 1), dx))
+    both = torch.cat([values, guide])
+    parts = []
+    step = max(1, _BAND // width)
+    for start in range(0, height, step):
+        band = slice(start, start + step)
+        total, norm = 0.0, 0.0
+        for row, along_y in ((y[band], 1 - dy[band]), ((y[band] + 1).clamp_max(h - 1), dy[band])):
+            near = both[:, row]
+            for column, along_x in columns:
+                neighbour = near[:, :, column]
+                unlike = (neighbour[-3:] - image[:, band]).square().sum(0)
+                weight = along_y[:, None] * along_x * (torch.exp(unlike * (-0.5 / _SPREAD**2)) + 1e-4)
+                total, norm = total + weight * neighbour[:-3], norm + weight
+        parts.append(total / norm)
+    return torch.cat(parts, 1)
 
 
 def _places(size: int, target: int, like: Tensor) -> tuple[Tensor, Tensor]:

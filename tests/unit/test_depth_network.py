@@ -45,7 +45,7 @@ def test_encoder_is_the_packages_network():
     assert [p.shape[1] for p in pyramid] == list(CHANNELS)
     assert [64 // p.shape[2] for p in pyramid] == list(STRIDES)
     assert float(expected.std()) > 0.1
-    assert torch.allclose(summary, expected, atol=1e-4)  # worst value measured: see the log of parities
+    assert torch.allclose(summary, expected, atol=1e-5)  # worst of 3 seeds: 1.1e-6
 
 
 @given(st.integers(8, 5000), st.integers(8, 5000))
@@ -77,7 +77,9 @@ def test_a_given_lens_replaces_the_focal_length_and_scales_depth(model):
     assert torch.allclose(ratio, torch.tensor(2.0), rtol=1e-4)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("float16", 3e-3), ("int8", 0.1)])
+@pytest.mark.parametrize(
+    ("precision", "tolerance"), [("float16", 1e-4), ("int8", 2e-3)]
+)  # worst of 3 seeds: 1.2e-5, 3.1e-4
 def test_saved_weights_give_the_same_depth(model, tmp_path, precision, tolerance):
     image = torch.rand(3, 64, 96)
     model.save(tmp_path / "depth", precision)
