@@ -7,7 +7,6 @@ the same frame, its depth is known: first one line in inverse depth is fitted, t
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from torch.nn import functional
 
 from lyra.scene import Cameras, require
 
@@ -76,9 +75,15 @@ def fit_scale_map(
     adam = torch.optim.Adam([scale], _RATE)
     for _ in range(_STEPS):
         adam.zero_grad()
-        padded = functional.pad(scale[None, None], (1, 1, 1, 1), "replicate")
-        rough = (functional.avg_pool2d(padded, 3, 1)[0, 0] - scale).abs().mean()
+        rough = (_mean_of_three(_mean_of_three(scale, 0), 1) - scale).abs().mean()
         loss = (weight * (depth * scale - known).abs()).sum() + _SMOOTH * rough
         loss.backward()
         adam.step()
     return scale.detach()
+
+
+def _mean_of_three(values: Float[Tensor, "h w"], axis: int) -> Float[Tensor, "h w"]:
+    """The mean of each value and its two neighbours along one axis; the border is repeated."""
+    count = values.shape[axis]
+    wide = torch.cat([values.narrow(axis, 0, 1), values, values.narrow(axis, count - 1, 1)], axis)
+    return (wide.narrow(axis, 0, count) + values + wide.narrow(axis, 2, count)) / 3
