@@ -48,7 +48,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--codec", type=Path, required=True, help="folder of the trained codec")
     parser.add_argument("--photos", type=Path, help="pack written by runs/fetch_photos.py")
     parser.add_argument(
-        "--text-encoder", type=Path, help="local transformers model for captions, 384 channels (MiniLM)"
+        "--text-encoder", type=Path, help="local transformers model for captions, with as many channels as the network"
     )
     parser.add_argument("--lpips", type=Path, help="lpips_vgg weights, for the evaluation only")
     parser.add_argument("--out", type=Path, required=True)

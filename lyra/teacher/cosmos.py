@@ -72,11 +72,11 @@ class CosmosConfig:
         return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
 
 
-MINI = CosmosConfig(  # 13.1 M parameters, for 25 frames of 448x256
+MINI = CosmosConfig(  # 9.2 M parameters, for 25 frames of 448x256
     heads=4,
     head_dim=64,
-    blocks=10,
-    text_channels=384,
+    blocks=8,
+    text_channels=64,
     text_tokens=16,
     adaln_rank=48,
     max_size=(8, 64, 64),

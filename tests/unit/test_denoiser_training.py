@@ -214,12 +214,12 @@ def test_the_supply_grows_with_the_folder_and_a_run_ends_in_scores(world, tmp_pa
     codec = VideoCodec(vae).eval().requires_grad_(False)
     recipe = replace(RECIPE, photos=0.25, few_share=0.3, learning_rate=2e-3)
     feed = SceneFeed(Source(world, 9, rescan=0.1), DEPTH)
-    texts = Texts(NETWORK, ALONE.device, lambda caption: torch.ones(2, 384) if caption else torch.zeros(0, 384))
+    texts = Texts(NETWORK, ALONE.device, lambda caption: torch.ones(2, 64) if caption else torch.zeros(0, 64))
     supply = Supply(codec, recipe, feed, texts, photographs(tmp_path), 24, (32, 48))
     trainer, log, saves = DenoiserTrainer(recipe, ALONE, 0), tmp_path / "log.jsonl", []
     fill(trainer, supply, 12, time.monotonic() + 60)
     assert {path.name for path in feed.seen} == {"scene-0", "scene-1"} and len(supply.scenes) == 12
-    assert texts.table.shape == (3, 16, 384) and len(supply.pans) == 6
+    assert texts.table.shape == (3, 16, 64) and len(supply.pans) == 6
     monkeypatch.setattr(denoiser_fit, "time", Ticking())
     fit(trainer, supply, Clock(1e9, 2.5, making=0.1, log_every=0.0), lambda: saves.append(trainer.step), log)
     lines = [json.loads(line) for line in log.read_text().splitlines()]

@@ -65,7 +65,7 @@ def test_a_saved_teacher_samples_the_same(teacher, tmp_path):
 def test_no_text_is_the_same_as_a_text_of_zeros(teacher):
     """Worst difference 0."""
     x, known, buffers = torch.randn(1, 8, 2, 4, 6), torch.zeros(1, 1, 2, 4, 6), torch.randn(1, 24, 2, 4, 6)
-    zeros = torch.zeros(1, 3, 384)
+    zeros = torch.zeros(1, 3, 64)
     with torch.enable_grad():
         with_zeros = forward(teacher.network, x, known, buffers, zeros, 1.0, 24)
     without = forward(teacher.network, x, known, buffers, zeros[:, :0], 1.0, 24)
