@@ -21,7 +21,8 @@ class Options:
         trajectories: How many of the six camera paths to make.
         motion: How far the camera travels: 0.5 is half as far as usual.
         seed: Another seed, another imagination; the same seed, the same bytes on the CPU.
-        model: mini, gen3c, or a folder with codec/, denoiser/, depth/ and decoder/.
+        model: mini, or a folder with codec/, denoiser/, depth/ and decoder/, or with the published GEN3C and Lyra
+            files (gen3c stands for the folder of that name in $LYRA_MODELS or ~/.lyra/models).
         size: Pixels of the videos, like 256x448 (multiples of 16); 448x256 is what mini was trained on.
         device: auto takes an NVIDIA GPU if there is one.
     """

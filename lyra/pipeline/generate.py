@@ -14,7 +14,7 @@ from lyra.pipeline.result import Scene
 from lyra.pipeline.views import FirstView
 from lyra.scene import Gaussians
 
-KEEP = 0.5  # share of the decoder's Gaussians that is kept, the most opaque ones; as in its last stage of training
+KEEP, KEEP_PUBLISHED = 0.5, 0.2  # share of Gaussians kept, the most opaque ones, as in the last stage of training
 _BEHIND = 0.1  # so far behind the photo's surface, as a share of its depth, counts as unseen
 
 
@@ -37,25 +37,31 @@ def generate(
     """
     order, job = Order(quality, trajectories, motion, seed, str(model), size), job or Job()
     imagined = imagine_latents(image, order, job, parts=("decoder",))
-    gaussians = _decoded(imagined, job)
-    unit = imagined.view.unit
-    scene = replace(gaussians, means=gaussians.means * unit, scales=gaussians.scales * unit)
+    scene = _decoded(imagined, job)
     facts = imagined.facts | {
         "gaussians": len(scene),
         "imagined_share": round(1 - float(scene.seen.float().mean()), 4) if len(scene) else 0.0,
     }
-    cameras = in_world(imagined.cameras, unit)
-    return Scene(scene, cameras, imagined.view.depth, imagined.photo.image, facts | finished(job))
+    return Scene(
+        scene,
+        in_world(imagined.cameras, imagined.view.unit),
+        imagined.view.depth,
+        imagined.photo.image,
+        facts | finished(job),
+    )
 
 
 def _decoded(imagined: Imagined, job: Job) -> Gaussians:
-    """The Gaussians in median depths, on the CPU, marked by whether the photo showed their place."""
+    """The Gaussians in the world, on the CPU, marked by whether the photo showed their place."""
+    unit = imagined.view.unit
 
     def make() -> dict[str, Tensor]:
         decoder = models.decoder(imagined.order.model, job.device)
+        ours = decoder.config.depth == "log"  # sees lengths in median depths; the published one sees metres
+        cameras = in_world(imagined.cameras, unit).to(job.device)
+        keep, scale = (KEEP, unit) if ours else (KEEP_PUBLISHED, 1.0)
         with torch.no_grad():
-            made = decoder(imagined.latents.to(job.device), imagined.cameras.to(job.device), keep=KEEP).to("cpu")
-        made = made.prune()
+            made = decoder(imagined.latents.to(job.device), cameras, keep=keep, scale=scale).to("cpu").prune()
         return {name: getattr(made, name) for name in ("means", "quats", "scales", "opacities", "sh")}
 
     with job.stage("decoding"):
@@ -63,7 +69,7 @@ def _decoded(imagined: Imagined, job: Job) -> Gaussians:
         kept = {name: value.cpu() for name, value in job.kept("gaussians", key, make).items()}
         release()
         gaussians = Gaussians(**kept)
-        return replace(gaussians, seen=seen_by(imagined.view, gaussians.means))
+        return replace(gaussians, seen=seen_by(imagined.view, gaussians.means / unit))
 
 
 def seen_by(view: FirstView, means: Float[Tensor, "n 3"]) -> Bool[Tensor, " n"]:

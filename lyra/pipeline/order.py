@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
+from lyra import weights
 from lyra.scene import require
 from lyra.scene.lyra_paths import LYRA_SET, STUDENT_ORDER
+from lyra.teacher.gen3c import is_gen3c
 from lyra.teacher.sampler import Levels
 
 QUALITIES = ("draft", "standard", "full")
@@ -25,7 +26,7 @@ class Format:
 
 
 MINI_FORMAT = Format(448, 256, 25)
-_FORMATS = {"gen3c": Format(1280, 704, 121)}
+PUBLISHED_FORMAT = Format(1280, 704, 121)
 _SIDES = (64, 4096)
 
 
@@ -62,7 +63,7 @@ class Order:
     @property
     def format(self) -> Format:
         """Size and length of the videos."""
-        own = _FORMATS.get(Path(self.model).name, MINI_FORMAT)
+        own = PUBLISHED_FORMAT if is_gen3c(weights.place(self.model)) else MINI_FORMAT
         return own if self.size is None else Format(*self.size, own.frames)
 
     @property

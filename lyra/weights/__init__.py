@@ -10,7 +10,7 @@ from pathlib import Path
 from lyra.scene import require
 from lyra.weights.storage import fingerprint, load_folder, save_folder
 
-__all__ = ["PARTS", "SHIPPED", "fingerprint", "folder", "has", "load_folder", "save_folder"]
+__all__ = ["PARTS", "SHIPPED", "fingerprint", "folder", "has", "load_folder", "place", "save_folder"]
 
 PARTS = ("codec", "denoiser", "depth", "decoder")
 SHIPPED = ("mini",)
@@ -23,8 +23,7 @@ def folder(model: str | os.PathLike, part: str) -> Path:
     folder. Raises InputError, saying where weights were looked for, if they are not there.
     """
     require(part in PARTS, f"a model has the parts {', '.join(PARTS)}, not {part!r}")
-    place = _place(model)
-    found = place / part
+    found = place(model) / part
     advice = (
         f"this version of the package comes without them; give a folder that holds {part}/ instead of the name"
         if str(model) in SHIPPED
@@ -37,11 +36,11 @@ def folder(model: str | os.PathLike, part: str) -> Path:
 
 def has(model: str | os.PathLike, part: str) -> bool:
     """Whether `folder` would find this part."""
-    return all((_place(model) / part / name).is_file() for name in ("config.json", "model.safetensors"))
+    return all((place(model) / part / name).is_file() for name in ("config.json", "model.safetensors"))
 
 
-def _place(model: str | os.PathLike) -> Path:
-    """The folder of a whole model, whether it exists or not."""
+def place(model: str | os.PathLike) -> Path:
+    """The folder of a whole model, whether it exists or not; see `folder`."""
     if str(model) in SHIPPED:
         return Path(__file__).parent / str(model)
     given = Path(model)
