@@ -49,6 +49,10 @@ class MapMaker:
         self.config, self.encode, self.remembered = config, encode, remembered
         self._known: OrderedDict[tuple, Tensor] = OrderedDict()
 
+    def __deepcopy__(self, memo: dict) -> "MapMaker":
+        """A copied decoder (an average of weights, say) shares the codec, which is not trained here."""
+        return MapMaker(self.config, self.encode, self.remembered)
+
     def __call__(self, cameras: Cameras, times: Times | None) -> Maps:
         """Maps for cameras (v, t) whose first one is the frame of reference, in units of the scene's scale."""
         rays = self._rays(cameras)

@@ -19,7 +19,7 @@ from lyra.decoder import head
 from lyra.decoder.blocks import LAYER_EPS, AttentionBlock, MambaBlock
 from lyra.decoder.config import DecoderConfig
 from lyra.decoder.maps import Encode, MapMaker, Maps, Times
-from lyra.scene import Cameras, Gaussians, require
+from lyra.scene import Cameras, DynamicGaussians, Gaussians, require
 from lyra.weights import load_folder, save_folder
 
 
@@ -87,6 +87,7 @@ class SplatDecoder(nn.Module):
         scales: Sequence[float] | None = None,
     ) -> list[Gaussians]:
         """As `forward`, for several scenes of one shape at once."""
+        cameras = [c.to(latents.device) for c in cameras]
         scales = [1.0] * len(cameras) if scales is None else list(scales)
         require(keep is None or 0 < keep <= 1, f"decoder: keep must be a share in (0, 1], got {keep}")
         for scene, scale in zip(cameras, scales, strict=True):
@@ -97,6 +98,24 @@ class SplatDecoder(nn.Module):
         return [
             head.decode(r, c.to(r.dtype), self.config, keep, s) for r, c, s in zip(raw, cameras, scales, strict=True)
         ]
+
+    def moving(
+        self,
+        latents: Float[Tensor, "v c lt lh lw"],
+        cameras: Cameras,
+        fps: float,
+        every: int = 1,
+        keep: float | None = None,
+        scale: float = 1.0,
+    ) -> DynamicGaussians:
+        """A scene that moves: one set of Gaussians for every `every`-th frame of a video of `fps` frames a second.
+
+        Each set comes from its own pass with that target time, as published. Other arguments as in `forward`.
+        """
+        require(every >= 1, f"decoder: every must be at least 1 frame, got {every}")
+        source = torch.arange(cameras.shape[1]) / fps
+        sets = [self(latents, cameras, Times(source, float(target)), keep, scale) for target in source[::every]]
+        return DynamicGaussians.from_frames(sets, fps / every)
 
     def _check(self, latents: Tensor, cameras: Cameras, scale: float) -> None:
         _, views, channels, length, *cells = latents.shape

@@ -1,5 +1,6 @@
 """The decoder as its users call it: shapes, worlds, units, first state, storage, bad input."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -144,6 +145,23 @@ def test_times_change_the_result_only_after_training(rays):
     torch.nn.init.ones_(model.patch_time_embed_tgt.norm.weight)
     early, late = (model(latents, cameras, t).rgb for t in times)
     assert not torch.allclose(early, late)
+
+
+@torch.no_grad()
+def test_a_moving_scene_is_a_set_for_every_moment():
+    latents, cameras = scene()
+    model = decoder(replace(TINY, times=True))
+    torch.nn.init.ones_(model.patch_time_embed_tgt.norm.weight)
+    film = model.moving(latents, cameras, fps=8.0, every=4)
+    assert film.fps == 2.0 and film.duration == 1.5
+    expected = model(latents, cameras, Times(torch.arange(9) / 8, 0.5))
+    assert film.at(0.6).means.equal(expected.means)
+
+
+def test_a_copy_shares_the_codec():
+    encode = torch.nn.Identity()
+    model = decoder(replace(TINY, rays="vae"), encode=encode.forward)
+    assert copy.deepcopy(model).maps.encode.__self__ is encode
 
 
 @torch.no_grad()
