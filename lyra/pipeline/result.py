@@ -24,7 +24,7 @@ from lyra.scene.trajectories import PRESETS
 from lyra.view.page import save_html
 
 FILES = ("scene.ply", "scene.spz", "viewer.html", "orbit.mp4", "preview.png", "cameras.json", "report.json")
-_ORBIT_FRAMES, _FPS, _CLEARANCE = 72, 24.0, 0.15
+_ORBIT_FRAMES, _FPS, _LARGER, _CLEARANCE = 60, 20.0, 1.5, 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +71,10 @@ class Scene:
 
     @torch.no_grad()
     def _draw(self, new: Path, path: Cameras, device: torch.device, tell: Callable[[int], None]) -> None:
-        """orbit.mp4 at twice the size of the model, and its first frame."""
+        """orbit.mp4, somewhat larger than what the model sees, and its first frame."""
         device = device if backends()[device.type] is None else torch.device("cpu")
         scene = self.gaussians.to(device)
-        large = path.resize(2 * path.height, 2 * path.width).to(device)
+        large = path.resize(round(_LARGER * path.height), round(_LARGER * path.width)).to(device)
         with VideoWriter(new / "orbit.mp4", _FPS) as writer:
             for index in range(len(large)):
                 picture = render(scene, large[index]).rgb.clamp(0, 1).cpu()
