@@ -11,7 +11,8 @@
 # One call lasts SECONDS_PER_CALL; the first 70 % of the training denoise, the rest learns few steps. A second call with
 # the same STATE goes on; then give both the same SCHEDULE (seconds of training over all calls).
 # First check that everything runs: SECONDS_PER_CALL=150 RESERVE=50 STATE=/tmp/smoke bash runs/train_denoiser.sh /tmp/smoke_out
-# More options go behind OUT: --no-compile, --batch 64 (memory), --keep 200 (small disk), --sigmas 20 2 0.7 0.25, ...
+# More options go behind OUT: --no-compile --batch 48 (memory), --keep 200 (small disk), --sigmas 20 2 0.7 0.25, --making
+# 0.4 (a larger share of the time for new latents, for runs with few scenes), ...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH=. PYTHONUNBUFFERED=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
@@ -24,4 +25,4 @@ exec "${start[@]}" runs/train_denoiser.py \
   --worlds "${WORLDS:?folder of training scenes}" ${WORLDS_VAL:+--worlds-val "$WORLDS_VAL"} \
   --codec "${CODEC:?folder of the trained codec}" --photos "${PHOTOS:-cache/photos.zip}" ${LPIPS:+--lpips "$LPIPS"} \
   ${TEXT:+--text-encoder "$TEXT"} --out "${1:?output folder}" --state "${STATE:-cache/denoiser_state}" \
-  --seconds "${SECONDS_PER_CALL:-560}" --reserve "${RESERVE:-60}" ${SCHEDULE:+--schedule-seconds "$SCHEDULE"} "${@:2}"
+  --seconds "${SECONDS_PER_CALL:-560}" --reserve "${RESERVE:-75}" ${SCHEDULE:+--schedule-seconds "$SCHEDULE"} "${@:2}"
