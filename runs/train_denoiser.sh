@@ -15,7 +15,7 @@
 # 0.4 (a larger share of the time for new latents, for runs with few scenes), ...
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PYTHONPATH=. PYTHONUNBUFFERED=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
+export PYTHONPATH="${PYTHONPATH:-.}" PYTHONUNBUFFERED=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
 if [ "${GPUS:-1}" -gt 1 ]; then
   start=(python3 -m torch.distributed.run --standalone --nproc-per-node "$GPUS")
 else

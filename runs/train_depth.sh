@@ -9,7 +9,7 @@
 # First check that everything runs: SECONDS_PER_CALL=60 RESERVE=35 STATE=/tmp/smoke bash runs/train_depth.sh OUT/smoke
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PYTHONPATH=. PYTHONUNBUFFERED=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
+export PYTHONPATH="${PYTHONPATH:-.}" PYTHONUNBUFFERED=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
 exec python3 runs/train_depth.py \
   --worlds "${WORLDS:?folder of training scenes}" ${WORLDS_VAL:+--worlds-val "$WORLDS_VAL"} \
   --photos "${PHOTOS:-cache/photos.zip}" --backbone "${BACKBONE:-cache/depth/backbone.safetensors}" \

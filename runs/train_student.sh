@@ -7,7 +7,7 @@
 # First check that everything runs: SECONDS_PER_CALL=90 RESERVE=40 FILL=10 STATE=/tmp/smoke bash runs/train_student.sh OUT/smoke
 set -euo pipefail
 cd "$(dirname "$0")/.."
-export PYTHONPATH=. PYTHONUNBUFFERED=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True OMP_NUM_THREADS="${OMP_NUM_THREADS:-8}"
+export PYTHONPATH="${PYTHONPATH:-.}" PYTHONUNBUFFERED=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True OMP_NUM_THREADS="${OMP_NUM_THREADS:-8}"
 GPUS="${GPUS:-$(python3 -c 'import torch; print(max(1, torch.cuda.device_count()))')}"
 START=(python3)
 if [ "$GPUS" -gt 1 ]; then START=(python3 -m torch.distributed.run --standalone --nproc-per-node "$GPUS"); fi
