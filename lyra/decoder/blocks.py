@@ -73,7 +73,7 @@ class Mamba2(nn.Module):
     def forward(self, x: Float[Tensor, "b l d"]) -> Float[Tensor, "b l d"]:
         projected = self.in_proj(x)
         numbers = x.shape[0] * self.heads * CHUNK  # in the masked matrices of one step
-        part = CPU_PART if x.device.type == "cpu" else max(CHUNK, min(LONGEST, BUDGET // numbers))
+        part = CPU_PART if x.device.type == "cpu" else max(CHUNK, min(LONGEST, BUDGET // numbers // CHUNK * CHUNK))
         recompute = torch.is_grad_enabled() and numbers * x.shape[1] > BUDGET
         first, second = self.mamba_scans
         parts = projected.split(part, 1)
