@@ -24,17 +24,17 @@ def fill_nearest(images: Float[Tensor, "n 3 h w"], mask: Bool[Tensor, "n h w"]) 
 def nearest_valid(valid: Bool[Tensor, "h w"]) -> tuple[Int64[Tensor, "h w"], Int64[Tensor, "h w"]]:
     """Row and column of the valid pixel nearest to each pixel: first within every column, then along the rows."""
     height, width = valid.shape
-    rows = torch.arange(height, device=valid.device)[:, None].expand(height, width)
+    rows = torch.arange(height, dtype=torch.int32, device=valid.device)[:, None].expand(height, width)
     never = 4 * (height + width)
     above = torch.where(valid, rows, -never).cummax(0).values
     below = torch.where(valid, rows, never).flip(0).cummin(0).values.flip(0)
     nearest = torch.where(rows - above <= below - rows, above, below)
     vertical = (nearest - rows).square()
-    columns = torch.arange(width, device=valid.device)
+    columns = torch.arange(width, dtype=torch.int32, device=valid.device)
     horizontal = (columns[:, None] - columns[None]).square()
     parts = [(vertical[i : i + _ROWS, None] + horizontal).argmin(-1) for i in range(0, height, _ROWS)]
     column = torch.cat(parts)
-    return nearest.gather(1, column), column
+    return nearest.gather(1, column).long(), column
 
 
 def fill_telea(images: Float[Tensor, "n 3 h w"], mask: Bool[Tensor, "n h w"]) -> Float[Tensor, "n 3 h w"]:

@@ -6,7 +6,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from lyra.metrics import masked_mean, masked_psnr, masked_ssim
+from lyra.metrics import masked_mean, masked_psnr
+from lyra.metrics.images import SSIM_BORDER, ssim_windows
 
 SMALLEST = 0.01  # share of a picture below which a region is not scored: too few pixels mean nothing
 _BATCH = 8  # pictures a time through the LPIPS network
@@ -23,9 +24,10 @@ def region_scores(
     if lpips is not None:
         pairs = zip(images.split(_BATCH), truth.split(_BATCH), strict=True)
         distance = torch.cat([lpips.spatial(*pair) for pair in pairs])
+    windows, inner = ssim_windows(images, truth), slice(SSIM_BORDER, -SSIM_BORDER)
     table = {}
     for region, mask in masks.items():
-        scores = {"psnr": masked_psnr(images, truth, mask), "ssim": masked_ssim(images, truth, mask)}
+        scores = {"psnr": masked_psnr(images, truth, mask), "ssim": masked_mean(windows, mask[:, inner, inner])}
         if distance is not None:
             scores["lpips"] = masked_mean(distance, mask)
         large = mask.float().mean((-2, -1)) >= SMALLEST
@@ -49,9 +51,9 @@ class Scores:
         parts = self.values.get((method, what, name), [])
         return torch.cat(parts) if parts else torch.zeros(0)
 
-    def means(self) -> dict[str, dict[str, dict[str, float]]]:
+    def means(self) -> dict[str, dict[str, dict[str, float | int]]]:
         """set -> method -> measure -> mean over pictures, with `pictures` the number of those that were scored."""
-        table: dict[str, dict[str, dict[str, float]]] = {}
+        table: dict[str, dict[str, dict[str, float | int]]] = {}
         for method, what, name in self.values:
             values = self.all(method, what, name)
             values = values[values.isfinite()]
@@ -70,7 +72,7 @@ class Scores:
         return round(float((mine < theirs)[both].float().mean()), 3) if both.any() else None
 
 
-def markdown(table: Mapping[str, Mapping[str, Mapping[str, float]]], measures: tuple[str, ...]) -> str:
+def markdown(table: Mapping[str, Mapping[str, Mapping[str, float | int]]], measures: tuple[str, ...]) -> str:
     """A Markdown table with a row for every set and method; measures that are missing are dashes."""
     lines = [f"| set | method | {' | '.join(measures)} |", "|---|---" + "|---:" * len(measures) + "|"]
     for what, methods in table.items():

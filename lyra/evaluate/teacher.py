@@ -134,7 +134,7 @@ class TeacherEvaluation:
             "left_out": [] if self.opencv else ["telea", "poses"],
         }
 
-    def _pose_summary(self) -> dict[str, dict[str, float]]:
+    def _pose_summary(self) -> dict[str, dict[str, float | int]]:
         table = {}
         for method in dict.fromkeys(key[0] for key in self.poses.values):
             rotation = self.poses.all(method, "poses", "rotation_deg")

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
 
-_K1, _K2, _SIGMA, _RADIUS = 0.01, 0.03, 1.5, 5  # Wang et al. 2004: Gaussian window 11 x 11
+_K1, _K2, _SIGMA, SSIM_BORDER = 0.01, 0.03, 1.5, 5  # Wang et al. 2004: Gaussian window 11 x 11
 
 
 def psnr(image: Float[Tensor, "*b c h w"], target: Float[Tensor, "*b c h w"]) -> Float[Tensor, "*b"]:
@@ -20,7 +20,7 @@ def ssim(image: Float[Tensor, "*b c h w"], target: Float[Tensor, "*b c h w"]) ->
     Values in [0, 1], sides at least 11 pixels. The same as scikit-image with gaussian_weights=True, sigma=1.5,
     use_sample_covariance=False.
     """
-    return _ssim_windows(image, target).mean((-3, -2, -1)).float()
+    return ssim_windows(image, target).mean((-2, -1)).float()
 
 
 def masked_psnr(
@@ -38,8 +38,9 @@ def masked_ssim(
 
     Windows are those of `ssim`; they also see pixels outside the mask, up to 5 away from it.
     """
-    scores = _ssim_windows(image, target).mean(-3)
-    return masked_mean(scores, mask[..., _RADIUS:-_RADIUS, _RADIUS:-_RADIUS]).float()
+    return masked_mean(
+        ssim_windows(image, target), mask[..., SSIM_BORDER:-SSIM_BORDER, SSIM_BORDER:-SSIM_BORDER]
+    ).float()
 
 
 def masked_mean(values: Float[Tensor, "*b h w"], mask: Bool[Tensor, "*b h w"]) -> Float[Tensor, "*b"]:
@@ -47,8 +48,8 @@ def masked_mean(values: Float[Tensor, "*b h w"], mask: Bool[Tensor, "*b h w"]) -
     return torch.where(mask, values, 0).sum((-2, -1)) / mask.sum((-2, -1))
 
 
-def _ssim_windows(image: Tensor, target: Tensor) -> Float[Tensor, "*b c h2 w2"]:
-    """The score of every window inside the image."""
+def ssim_windows(image: Float[Tensor, "*b c h w"], target: Float[Tensor, "*b c h w"]) -> Float[Tensor, "*b h2 w2"]:
+    """The score of every window inside the image, mean over channels: SSIM_BORDER pixels less on every side."""
     shape = image.shape
     a, b = (x.reshape(-1, 1, *shape[-2:]).double().clamp(0, 1) for x in (image, target))
     mean_a, mean_b = _window(a), _window(b)
@@ -56,12 +57,12 @@ def _ssim_windows(image: Tensor, target: Tensor) -> Float[Tensor, "*b c h2 w2"]:
     cov = _window(a * b) - mean_a * mean_b
     c1, c2 = _K1**2, _K2**2
     score = (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
-    return score.reshape(*shape[:-2], *score.shape[-2:])
+    return score.reshape(*shape[:-2], *score.shape[-2:]).mean(-3)
 
 
 def _window(x: Tensor) -> Tensor:
     """Means under the Gaussian window, where it fits."""
-    offsets = torch.arange(-_RADIUS, _RADIUS + 1, dtype=x.dtype, device=x.device)
+    offsets = torch.arange(-SSIM_BORDER, SSIM_BORDER + 1, dtype=x.dtype, device=x.device)
     kernel = (-0.5 * (offsets / _SIGMA) ** 2).exp()
     kernel = kernel / kernel.sum()
     return functional.conv2d(functional.conv2d(x, kernel[None, None, :, None]), kernel[None, None, None, :])
