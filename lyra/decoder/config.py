@@ -22,7 +22,8 @@ class DecoderConfig:
     depth: "linear" or "log" between `near` and `far`, in units of the scene's scale; "log" starts at the scale itself.
     scales: "absolute" = exp, capped at 0.3 (published), "pixel" = in footprints of an output pixel at that depth.
     offsets: largest xyz offset from the ray in such footprints, 0 = none. stride and time_stride: one Gaussian every so
-    many pixels and frames. opacity_shift: added before the sigmoid.
+    many pixels and frames. opacity_shift: added before the sigmoid. guide: the depth of the teacher's warped cache is
+    given too, and the depth of a Gaussian is a correction of it (lyra/decoder/guide.py); needs depth "log".
     """
 
     latent_channels: int = 16
@@ -48,6 +49,7 @@ class DecoderConfig:
     stride: int = 8
     time_stride: int = 1
     opacity_shift: float = -2.0
+    guide: bool = False
 
     def __post_init__(self) -> None:
         cell = self.patch * self.codec_space
@@ -75,6 +77,10 @@ class DecoderConfig:
             self.depth == "linear" or self.near < 1 < self.far,
             f"decoder: a log depth range must hold the scene's scale 1, got {self.near} to {self.far}",
         )
+        require(
+            not self.guide or (self.depth == "log" and self.codec_space % self.stride == 0),
+            'decoder: guidance needs depth "log" and a stride that divides a latent cell',
+        )
         require(self.offsets >= 0, f"decoder: offsets must be >= 0 footprints, got {self.offsets}")
 
     @property
@@ -91,6 +97,11 @@ class DecoderConfig:
     def time_channels(self) -> int:
         """Channels of the time maps: a latent, or 3 features for every frame of a latent frame."""
         return self.latent_channels if self.rays == "vae" else 3 * self.codec_time
+
+    @property
+    def guide_channels(self) -> int:
+        """Channels of the guiding depth and its mask on the latent grid."""
+        return 2 * self.codec_time // self.time_stride * (self.codec_space // self.stride) ** 2
 
     @property
     def out_channels(self) -> int:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from lyra.decoder.config import DecoderConfig
+from lyra.decoder.guide import along_rays
 from lyra.scene import Cameras, Gaussians, rotations
 
 DISTANCE_SHIFT = -1.65  # of the linear depth range
@@ -39,17 +40,26 @@ def build(config: DecoderConfig) -> nn.ConvTranspose3d:
 
 
 def decode(
-    raw: Float[Tensor, "v ch t h w"], cameras: Cameras, config: DecoderConfig, keep: float | None, scale: float
+    raw: Float[Tensor, "v ch t h w"],
+    cameras: Cameras,
+    config: DecoderConfig,
+    keep: float | None,
+    scale: float,
+    guide: Float[Tensor, "v t h w"] | None = None,
 ) -> Gaussians:
     """Gaussians on the rays of cameras (v, t) of the full image size, in their world.
 
     Order: trajectory, frame, row, column; with `keep`, that share of them with the highest opacity, most opaque first.
-    `scale` is the unit of depth, sizes and offsets in the world.
+    `scale` is the unit of depth, sizes and offsets in the world. `guide` is log depth along z in that unit, which the
+    head's distances then correct.
     """
     every = cameras[:, :: config.time_stride].resize(*raw.shape[-2:])
     origins, directions = (x.reshape(-1, 3) for x in every.rays())
     footprints = (2 / (every.K[..., 0, 0] + every.K[..., 1, 1]))[..., None, None].expand(every.shape + raw.shape[-2:])
     numbers = raw.movedim(1, -1).reshape(-1, raw.shape[1])
+    if guide is not None:
+        base = along_rays(guide, every).reshape(-1, 1)
+        numbers = torch.cat([log_distance(numbers[:, :1] + base, config), numbers[:, 1:]], -1)
     index = None if keep is None else most_opaque(numbers[:, sum(_SPLIT) - 1], keep)
     rows = [x if index is None else x[index] for x in (numbers, origins, directions, footprints.reshape(-1))]
     frame = rotations.matrix_to_quat(cameras.c2w[0, 0, :3, :3])
@@ -73,7 +83,9 @@ def activate(
     """The activations. `directions` are unit vectors, `footprints` the size of a pixel at distance 1, and `frame` is
     the rotation (w, x, y, z) of the decoder's axes in the world."""
     distance, colour, size, turn, opacity, *offset = numbers.split([*_SPLIT, *([3] if config.offsets else [])], -1)
-    if config.depth == "linear":
+    if config.guide:
+        depth = distance.exp()
+    elif config.depth == "linear":
         share = torch.sigmoid(distance + DISTANCE_SHIFT)
         depth = config.near * (1 - share) + config.far * share
     else:
@@ -89,6 +101,11 @@ def activate(
     quats = rotations.quat_multiply(frame.expand_as(turn), functional.normalize(turn, dim=-1))
     opacities = torch.sigmoid(opacity + config.opacity_shift).squeeze(-1)
     return Gaussians.from_rgb(means, quats, sizes * scale, opacities, 0.5 * torch.tanh(colour) + 0.5)
+
+
+def log_distance(x: Float[Tensor, "n 1"], config: DecoderConfig) -> Float[Tensor, "n 1"]:
+    """Log distances within the range of depths."""
+    return x.clamp(math.log(config.near), math.log(config.far))
 
 
 def log_range(x: Float[Tensor, "*b"], low: float, start: float, high: float) -> Float[Tensor, "*b"]:

@@ -26,11 +26,12 @@ class Times(NamedTuple):
 
 
 class Maps(NamedTuple):
-    """Maps of one scene: rays of every trajectory, and times (source, target) if the scene moves."""
+    """Maps of one scene: rays of every trajectory, times (source, target) if the scene moves, guiding depth if used."""
 
     rays: Float[Tensor, "v m lt lh lw"]
     source: Float[Tensor, "k lt lh lw"] | None = None
     target: Float[Tensor, "k 1 lh lw"] | None = None
+    guide: Float[Tensor, "v g lt lh lw"] | None = None
 
 
 def time_features(times: Times) -> tuple[Float[Tensor, "t 3"], Float[Tensor, "1 3"]]:

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from lyra.decoder import head
 from lyra.decoder.blocks import LAYER_EPS, AttentionBlock, MambaBlock
 from lyra.decoder.config import DecoderConfig
+from lyra.decoder.guide import fill, stack
 from lyra.decoder.maps import Encode, MapMaker, Maps, Times
 from lyra.scene import Cameras, DynamicGaussians, Gaussians, require
 from lyra.weights import load_folder, save_folder
@@ -52,6 +53,8 @@ class SplatDecoder(nn.Module):
         self.recompute = False
         self.patch_embed = PatchEmbed(config.latent_channels, config)
         self.patch_plucker_embed = PatchEmbed(config.ray_channels, config)
+        if config.guide:
+            self.patch_guide_embed = PatchEmbed(config.guide_channels, config)
         if config.times:
             self.patch_time_embed = PatchEmbed(config.time_channels, config)
             self.patch_time_embed_tgt = PatchEmbed(config.time_channels, config)
@@ -70,13 +73,17 @@ class SplatDecoder(nn.Module):
         times: Times | None = None,
         keep: float | None = None,
         scale: float = 1.0,
+        guide: Float[Tensor, "v t h w"] | None = None,
     ) -> Gaussians:
         """The Gaussians of one scene, in the world of its cameras (v, t), of the size and length of the video.
 
         `latents` are un-normalised (`codec.to_raw`). `scale` is the scene's unit: the median depth of the first view
         for models with a log depth, 1 for the released ones. `keep` (0, 1] keeps the most opaque share.
+        `guide`, for models that take it, is the depth along z of the warped cache in world units, 0 where unknown, at
+        pixels stride / 2, 3 stride / 2, ... of every `time_stride`-th frame.
         """
-        return self.batch(latents[None], [cameras], None if times is None else [times], keep, [scale])[0]
+        moments, guides = ([x] if x is not None else None for x in (times, guide))
+        return self.batch(latents[None], [cameras], moments, keep, [scale], guides)[0]
 
     def batch(
         self,
@@ -85,6 +92,7 @@ class SplatDecoder(nn.Module):
         times: Sequence[Times] | None = None,
         keep: float | None = None,
         scales: Sequence[float] | None = None,
+        guides: Sequence[Float[Tensor, "v t h w"]] | None = None,
     ) -> list[Gaussians]:
         """As `forward`, for several scenes of one shape at once."""
         cameras = [c.to(latents.device) for c in cameras]
@@ -94,10 +102,29 @@ class SplatDecoder(nn.Module):
             self._check(latents, scene, scale)
         moments = times if times is not None else [None] * len(cameras)
         maps = [self.maps(_normalised(c, s), t) for c, s, t in zip(cameras, scales, moments, strict=True)]
+        bases = [None] * len(cameras)
+        require(
+            self.config.guide == (guides is not None),
+            "decoder: this model needs the depth of the warped cache (guide=...)" if self.config.guide
+            else "decoder: this model takes no guide; leave it out",
+        )  # fmt: skip
+        if guides is not None:
+            filled = [fill(self._grid(g, c) / s) for g, c, s in zip(guides, cameras, scales, strict=True)]
+            bases = [log_depth for log_depth, _ in filled]
+            maps = [m._replace(guide=stack(*f, self.config)) for m, f in zip(maps, filled, strict=True)]
         raw = self.network(latents, maps)
         return [
-            head.decode(r, c.to(r.dtype), self.config, keep, s) for r, c, s in zip(raw, cameras, scales, strict=True)
+            head.decode(r, c.to(r.dtype), self.config, keep, s, base)
+            for r, c, s, base in zip(raw, cameras, scales, bases, strict=True)
         ]
+
+    def _grid(self, guide: Tensor, cameras: Cameras) -> Tensor:
+        """The guide, checked to lie on the grid of Gaussians."""
+        views, frames = cameras.shape
+        step = self.config.stride
+        expected = [views, (frames - 1) // self.config.time_stride + 1, cameras.height // step, cameras.width // step]
+        require(list(guide.shape) == expected, f"decoder: the guide must be {expected}, got {list(guide.shape)}")
+        return guide.to(self.enc_norm.weight.dtype)
 
     def moving(
         self,
@@ -153,6 +180,8 @@ class SplatDecoder(nn.Module):
             dtype = self.enc_norm.weight.dtype
             x = self.patch_embed(latents.flatten(0, 1).to(dtype))
             x = x + self.patch_plucker_embed(torch.cat([m.rays for m in maps]).to(dtype))
+            if maps[0].guide is not None:
+                x = x + self.patch_guide_embed(torch.cat([m.guide for m in maps]).to(dtype))
             x = x.unflatten(0, (-1, views))
             if maps[0].source is not None:
                 source = self.patch_time_embed(torch.stack([m.source for m in maps]).to(dtype))
