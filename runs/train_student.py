@@ -52,6 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--state", type=Path, default=Path("cache/student_state"))
     parser.add_argument("--preset", choices=sorted(PRESETS), default="mini")
     parser.add_argument("--sampler-steps", type=int, help="replaces the sampler saved with the denoiser")
+    parser.add_argument("--guide", action=argparse.BooleanOptionalAction, default=False, help="give the cache's depth")
     parser.add_argument("--size", type=int, nargs=3, default=(25, 256, 448), metavar=("FRAMES", "HEIGHT", "WIDTH"))
     parser.add_argument("--seconds", type=float, default=480, help="time for this whole call")
     parser.add_argument("--schedule-seconds", type=float, help="training time over all calls (default: this call's)")
@@ -129,7 +130,7 @@ def main() -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     source = load_source(args.codec, args.denoiser, processes.device, args.sampler_steps)
     recipe = replace(PRESETS[args.preset], batch=processes.count * PRESETS[args.preset].batch)
-    config = replace(MINI, latent_channels=source.codec.spec.channels)
+    config = replace(MINI, latent_channels=source.codec.spec.channels, guide=args.guide)
     lpips = None if args.lpips is None else LPIPS.load(args.lpips, "vgg").to(processes.device)
     train_scenes, val_scenes = split_scenes(args)
     trainer = StudentTrainer(recipe, config, processes, args.seed, source.codec.encode_raw)

@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lyra.decoder import DecoderConfig, SplatDecoder
 from lyra.decoder.maps import Encode
 from lyra.render import Rendering
-from lyra.scene import Gaussians
+from lyra.scene import Cameras, Gaussians, require
 from lyra.train.deferred import backward_through_views
 from lyra.train.losses import opacity_loss
 from lyra.train.processes import Processes
 from lyra.train.student_data import Lesson
 from lyra.train.student_loss import view_loss
 from lyra.train.student_recipe import Stage, StudentTraining
+from lyra.train.synthesis import DEPTH_STEP
 
 
 class StudentTrainer:
@@ -94,7 +96,7 @@ class StudentTrainer:
         """Add one lesson's gradients to the decoder; the background is drawn, so that holes never pay."""
         count, terms = len(lesson.images), {}
         background = torch.rand(3, generator=generator).to(lesson.images)
-        gaussians = self.decoder(lesson.latents, lesson.cameras, keep=stage.keep)
+        gaussians = read(self.decoder, lesson.latents, lesson.cameras, lesson.guide, stage.keep)
 
         def loss(rendering: Rendering, views: Tensor) -> Tensor:
             part = len(views) / count
@@ -141,3 +143,19 @@ class StudentTrainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.elapsed, self.seed = state["step"], state["elapsed"], state["seed"]
         return tuple(state["pool"])
+
+
+def read(
+    decoder: SplatDecoder,
+    latents: Float[Tensor, "v c lt lh lw"],
+    cameras: Cameras,
+    depth: Float[Tensor, "v t h4 w4"],
+    keep: float | None,
+) -> Gaussians:
+    """The student's Gaussians; the cache's depth (as in `TeacherSample`) is given to models that take it."""
+    config = decoder.config
+    require(
+        not config.guide or config.stride == DEPTH_STEP,
+        f"guidance is stored at every {DEPTH_STEP}-th pixel, but this decoder has the stride {config.stride}",
+    )
+    return decoder(latents, cameras, keep=keep, guide=depth[:, :: config.time_stride] if config.guide else None)

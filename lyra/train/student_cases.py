@@ -15,7 +15,6 @@ from lyra.scene import Cameras, InputError, require
 from lyra.scene.lyra_paths import LYRA_SET, LyraPath
 from lyra.train.student_scenes import FirstView, rendered_view, true_frames
 
-
 RECORDED = 25  # frames of a path in the public evaluation set
 
 

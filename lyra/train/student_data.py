@@ -26,10 +26,14 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """One sample of a step: what the student reads, and n views that it is to draw, images in [0, 1]."""
+    """One sample of a step: what the student reads, and n views that it is to draw, images in [0, 1].
+
+    `guide` is the cache's depth in the frames that are read, for students that take it.
+    """
 
     latents: Float[Tensor, "v c lt lh lw"]
     cameras: Cameras
+    guide: Float[Tensor, "v t h4 w4"]
     target_cameras: Cameras
     images: Float[Tensor, "n 3 h w"]
     depth: Float[Tensor, "n h4 w4"]
@@ -106,7 +110,7 @@ def draw_lesson(entry: Entry, stage: Stage, codec: RawCodec, generator: torch.Ge
     images, depth = entry.frames[place].float() / 255, sample.depth[place].float()
     targets = sample.cameras[place].to("cpu")  # cameras check their values, and each check would wait for the GPU
     chosen = torch.tensor(paths, device=sample.latents.device)
-    latents, cameras = sample.latents[chosen].float(), sample.cameras[chosen]
+    latents, cameras, guide = sample.latents[chosen].float(), sample.cameras[chosen], sample.depth[chosen].float()
     if stage.size is not None:
         height, width = stage.size
         require(
@@ -117,10 +121,10 @@ def draw_lesson(entry: Entry, stage: Stage, codec: RawCodec, generator: torch.Ge
         latents = encode_again(entry.frames[chosen][:, kept], height, width, codec)
         cameras, targets = cameras[:, kept].resize(height, width), targets.resize(height, width)
         images = _shrink(images, height, width)
-        depth = functional.interpolate(
-            depth[:, None], (height // DEPTH_STEP, width // DEPTH_STEP), mode="nearest-exact"
-        )[:, 0]
-    return Lesson(latents, cameras, targets, images, depth)
+        size = (height // DEPTH_STEP, width // DEPTH_STEP)
+        depth = functional.interpolate(depth[:, None], size, mode="nearest-exact")[:, 0]
+        guide = functional.interpolate(guide[:, kept], size, mode="nearest-exact")
+    return Lesson(latents, cameras, guide, targets, images, depth)
 
 
 def window(count: int, inputs: int, generator: torch.Generator) -> Tensor:

@@ -12,9 +12,10 @@ from lyra.metrics import psnr, ssim
 from lyra.render import Rendering, render
 from lyra.scene import Cameras, Gaussians
 from lyra.scene.lyra_paths import STUDENT_ORDER
+from lyra.train.student import read
 from lyra.train.student_cases import Case, TrueViews
 from lyra.train.student_scenes import FirstView
-from lyra.train.synthesis import SKY, LatentSource, SynthesisOptions, TeacherSample, decode_frames, select, synthesize
+from lyra.train.synthesis import SKY, LatentSource, SynthesisOptions, TeacherSample, decode_frames, synthesize
 
 POINT_SIZE = 0.7  # standard deviation of an unprojected pixel, in pixels
 
@@ -33,8 +34,8 @@ def unprojected(view: FirstView) -> Gaussians:
 
 def reconstruct(decoder: nn.Module, sample: TeacherSample, keep: float | None) -> Gaussians:
     """The student's scene from all paths of a sample."""
-    latents, cameras = select(sample, [index for index in STUDENT_ORDER if index < len(sample.latents)])
-    return decoder(latents, cameras, keep=keep)
+    order = [index for index in STUDENT_ORDER if index < len(sample.latents)]
+    return read(decoder, sample.latents[order].float(), sample.cameras[order], sample.depth[order].float(), keep)
 
 
 def compare(

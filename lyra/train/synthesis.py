@@ -4,7 +4,6 @@ No true image but the first one takes part. Lengths are in units of the first vi
 always sees scenes of one size.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -198,9 +197,3 @@ def decode_frames(
     """What the teacher's own RGB decoder makes of raw latents: the student's targets."""
     videos = torch.cat([codec.decode_raw(part.float()) for part in latents.split(batch)])
     return ((0.5 + 0.5 * videos).clamp(0, 1) * 255).round().to(torch.uint8).transpose(1, 2)
-
-
-def select(sample: TeacherSample, order: Sequence[int]) -> tuple[Float[Tensor, "v c lt lh lw"], Cameras]:
-    """Latents (float32) and cameras of some of the paths, as the student reads them."""
-    index = torch.tensor(list(order), device=sample.latents.device)
-    return sample.latents[index].float(), sample.cameras[index]
