@@ -126,7 +126,8 @@ class VideoCodec(nn.Module):
         require("encoder_channels" in config and "mean" in tensors, f"{folder} holds no video codec")
         codec = cls(VaeConfig.from_dict(config), tensors["mean"], tensors["std"])
         codec.load_state_dict(tensors)
-        codec.vae.to(dtype)
+        for part in codec.vae.children():  # one by one: diffusers warns of casting its models whole
+            part.to(dtype)
         return codec.eval()
 
 
