@@ -13,7 +13,7 @@ from torch.nn import functional
 from lyra.scene import Cameras, require
 from lyra.scene.lyra_paths import STUDENT_ORDER
 from lyra.train.student_recipe import Stage
-from lyra.train.synthesis import DEPTH_STEP, RawCodec, TeacherSample, decode_frames
+from lyra.train.synthesis import DEPTH_STEP, SKY, RawCodec, TeacherSample, decode_frames
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,8 @@ class Entry:
 class Lesson:
     """One sample of a step: what the student reads, and n views that it is to draw, images in [0, 1].
 
-    `guide` is the cache's depth in the frames that are read, for students that take it.
+    `guide` is the cache's depth in the frames that are read, for students that take it; `depth` that of the targets, 0
+    where unknown or sky.
     """
 
     latents: Float[Tensor, "v c lt lh lw"]
@@ -108,6 +109,7 @@ def draw_lesson(entry: Entry, stage: Stage, codec: RawCodec, generator: torch.Ge
         views += [(path, 1 + frame) for frame in draw_frames(stage, sample.cameras.shape[1], generator)]
     place = tuple(torch.tensor(side, device=sample.latents.device) for side in zip(*views, strict=True))
     images, depth = entry.frames[place].float() / 255, sample.depth[place].float()
+    depth = torch.where(depth < 0.9 * SKY, depth, 0)  # no loss asks for the depth of the sky
     targets = sample.cameras[place].to("cpu")  # cameras check their values, and each check would wait for the GPU
     chosen = torch.tensor(paths, device=sample.latents.device)
     latents, cameras, guide = sample.latents[chosen].float(), sample.cameras[chosen], sample.depth[chosen].float()

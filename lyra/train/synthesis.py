@@ -104,7 +104,7 @@ class TeacherSample:
     """One imagined scene: v videos that share their first camera, lengths in units of `unit` (world units).
 
     latents are raw; depth [v, t, h / 4, w / 4] is that of the warped cache along z at pixels (4 i + 2, 4 j + 2),
-    0 where it shows nothing or sky. Paths are in the order of `lyra.scene.lyra_paths.LYRA_SET`.
+    0 where it shows nothing, about SKY where it shows sky. Paths are in the order of `lyra.scene.lyra_paths.LYRA_SET`.
     """
 
     name: str
@@ -185,8 +185,7 @@ def synthesize(
         warp_mask=mask[:, :, None, None].to(image),
     )
     raw = source.raw_latents(request, int(torch.randint(2**31, (), generator=generator)))
-    known = mask & (depth < 0.9 * options.cache.max_depth)
-    depth = torch.where(known, depth, 0)[:, :, DEPTH_STEP // 2 :: DEPTH_STEP, DEPTH_STEP // 2 :: DEPTH_STEP]
+    depth = torch.where(mask, depth, 0)[:, :, DEPTH_STEP // 2 :: DEPTH_STEP, DEPTH_STEP // 2 :: DEPTH_STEP]
     return TeacherSample(view.name, raw.half(), cameras, depth.half(), view.unit)
 
 

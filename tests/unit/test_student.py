@@ -24,7 +24,7 @@ from lyra.train.student_fit import Clock, Journal, advance, fit
 from lyra.train.student_loss import StudentLoss
 from lyra.train.student_recipe import PRESETS, Stage, StudentTraining
 from lyra.train.student_scenes import FirstView
-from lyra.train.synthesis import Draft, SynthesisOptions, decode_frames, synthesize
+from lyra.train.synthesis import SKY, Draft, SynthesisOptions, decode_frames, synthesize
 
 CPU = torch.device("cpu")
 OPTIONS = SynthesisOptions(frames=9, height=32, width=48)
@@ -119,10 +119,9 @@ def test_a_sample_is_a_function_of_its_seed_in_units_of_the_median_depth():
     assert one.unit == view.unit and 4 < one.unit < 5
     assert one.cameras.shape == (6, 9) and one.depth.shape == (6, 9, 8, 12)
     assert torch.allclose(one.cameras.c2w[:, 0], torch.eye(4).expand(6, 4, 4), atol=1e-6)
-    known = one.depth[:, 0] > 0  # away from edges and sky the first frame shows the view's own depth
-    expected = (view.depth / view.unit)[2::4, 2::4].expand(6, -1, -1)
-    assert known.any() and ((one.depth[:, 0] - expected)[known].abs() < 0.02).all()
-    assert not known[:, 0].any()  # sky
+    known = one.depth[:, 0] > 0  # away from edges the first frame shows the view's own depth
+    expected = (view.depth / view.unit)[2::4, 2::4].clamp(max=SKY).expand(6, -1, -1)
+    assert known[:, 1:].any() and ((one.depth[:, 0] - expected)[known].abs() < 0.02).all()
     frames = decode_frames(source.codec, one.latents)
     assert frames.shape == (6, 9, 3, 32, 48)
     assert (frames[:, 0].float() / 255 - view.image).abs().max() < 0.003
@@ -233,7 +232,7 @@ def test_two_processes_train_as_one(tmp_path):
 
 
 def test_a_guided_student_starts_at_the_depth_of_the_cache():
-    """With a head that says nothing, Gaussians lie where the cache is; worst relative difference 3e-6."""
+    """With a head that says nothing, Gaussians lie where the cache is; worst relative difference 3e-7."""
     sample = synthesize(first_view(0), Draft(PixelCodec()), OPTIONS, 1)
     config = replace(DECODER, guide=True)
     torch.manual_seed(0)
@@ -244,7 +243,7 @@ def test_a_guided_student_starts_at_the_depth_of_the_cache():
     grid = sample.cameras[:, ::4]
     means = scene.means.reshape(6, 3, -1, 3)
     found = torch.stack([grid[v].project(means[v])[1] for v in range(6)]).reshape(6, 3, 8, 12)
-    known = depth[:, ::4] > 0
+    known = (depth[:, ::4] > 0) & (depth[:, ::4] < 50)  # the sky is as far as the range of depths goes
     assert ((found - depth[:, ::4]).abs()[known] < 1e-4 * depth[:, ::4][known]).all()
     assert found.isfinite().all() and (found > 0).all()  # holes are filled from around
     with pytest.raises(InputError, match="needs the depth"):
