@@ -56,7 +56,7 @@ def _decoded(imagined: Imagined, job: Job) -> Gaussians:
     unit = imagined.view.unit
 
     def make() -> dict[str, Tensor]:
-        decoder = models.decoder(imagined.order.model, job.device)
+        decoder = job.network("decoder", imagined.order.model, models.decoder)
         ours = decoder.config.depth == "log"  # sees lengths in median depths; the published one sees metres
         cameras = in_world(imagined.cameras, unit).to(job.device)
         keep, scale = (KEEP, unit) if ours else (KEEP_PUBLISHED, 1.0)

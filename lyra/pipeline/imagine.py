@@ -16,8 +16,8 @@ from lyra.pipeline.imagination import Imagination
 from lyra.pipeline.job import Job, key_of, release
 from lyra.pipeline.order import Order, finer
 from lyra.pipeline.photo import Photo, read_photo
-from lyra.pipeline.views import FirstView, Path, plan_paths, request
-from lyra.scene import Cameras
+from lyra.pipeline.views import CameraPath, FirstView, plan_paths, request
+from lyra.scene import Cameras, require
 from lyra.teacher.codec import VideoCodec
 from lyra.teacher.cosmos import CameraRequest, CosmosTeacher
 from lyra.teacher.sampler import KarrasSchedule
@@ -33,7 +33,7 @@ class Imagined:
     order: Order
     photo: Photo
     view: FirstView
-    paths: list[Path]
+    paths: list[CameraPath]
     latents: Float[Tensor, "v c lt lh lw"]
     key: str
     facts: dict
@@ -64,8 +64,9 @@ def imagine(
     order, job = Order(quality, trajectories, motion, seed, str(model), size), job or Job()
     imagined = imagine_latents(image, order, job, parts=())
     videos = decode_videos(imagined, job)
-    cache = imagined.view.cache()
-    warps = torch.stack([to_uint8(0.5 + 0.5 * cache.warp(path.cameras).image) for path in imagined.paths])
+    cache = imagined.view.cache(job.device)
+    shown = (cache.warp(path.cameras.to(job.device)).image for path in imagined.paths)
+    warps = torch.stack([to_uint8(0.5 + 0.5 * image).cpu() for image in shown])
     kinds = tuple(path.kind for path in imagined.paths)
     cameras = in_world(imagined.cameras, imagined.view.unit)
     report = imagined.facts | finished(job)
@@ -77,6 +78,7 @@ def imagine_latents(image: Source, order: Order, job: Job, parts: tuple[str, ...
     needed = ("codec", "depth", *(() if order.quality == "draft" else ("denoiser",)))
     hashes = models.hashes(order.model, (*needed, *parts))
     form = order.format
+    job.begin()
     with job.stage("reading"):
         photo = read_photo(image, form.width, form.height)
     base = (machine.versions(job.device), photo.digest)
@@ -91,7 +93,8 @@ def imagine_latents(image: Source, order: Order, job: Job, parts: tuple[str, ...
 
 def _first_view(photo: Photo, order: Order, job: Job, key: str) -> FirstView:
     def make() -> dict[str, Tensor]:
-        found = models.depth_model(order.model, job.device)(photo.image.to(job.device))
+        network = job.network("depth", order.model, models.depth_model)
+        found = network(photo.image.to(job.device))
         metric = torch.tensor(found.scale == "metric")
         return {"depth": found.depth.cpu(), "K": found.K.cpu(), "valid": found.valid.cpu(), "metric": metric}
 
@@ -102,27 +105,27 @@ def _first_view(photo: Photo, order: Order, job: Job, key: str) -> FirstView:
     return FirstView(photo.image, DepthMap(kept["depth"], kept["K"], kept["valid"], scale))
 
 
-def _latents(view: FirstView, paths: list[Path], order: Order, job: Job, key: str) -> Tensor:
+def _latents(view: FirstView, paths: list[CameraPath], order: Order, job: Job, key: str) -> Tensor:
     """Raw latents of all paths, one path after the other, each kept as soon as it is made."""
-    load = models.codec if order.quality == "draft" else models.teacher
-    loaded: list = []  # the models, once a path needs them
-    made = []
+    is_draft = order.quality == "draft"
+    part, load = ("codec", models.codec) if is_draft else ("teacher", models.teacher)
+    made, network = [], None
     with job.stage("imagining", 100 * len(paths)) as tell:
-        cache = view.cache()
+        cache = view.cache(job.device)
         for index, path in enumerate(paths):
 
-            def make(index: int = index, path: Path = path) -> dict[str, Tensor]:
-                if not loaded:
-                    loaded.append(load(order.model, job.device))
-                asked = request(view.image, cache.warp(path.cameras), job.device)
-                if order.quality == "draft":
-                    return {"raw": draft(loaded[0], asked)}
+            def make(index: int = index, path: CameraPath = path) -> dict[str, Tensor]:
+                nonlocal network  # loaded once, and only if a path needs it
+                network = network or job.network(part, order.model, load)
+                asked = request(view.image, cache.warp(path.cameras.to(job.device)), job.device)
+                if is_draft:
+                    return {"raw": draft(network, asked)}
                 seed = noise_seed(order, index)
-                return {"raw": sample(loaded[0], asked, order, seed, lambda share: tell(int(100 * (index + share))))}
+                return {"raw": sample(network, asked, order, seed, lambda share: tell(int(100 * (index + share))))}
 
             made.append(job.kept(f"latents_{path.kind}", key, make)["raw"])
             tell(100 * (index + 1))
-    loaded.clear()
+    del network
     release()
     return torch.cat(made)
 
@@ -139,6 +142,13 @@ def sample(
     own = KarrasSchedule() if teacher.sampling is None else teacher.sampling.schedule
     schedule = finer(own.sigmas().tolist()) if order.quality == "full" else own
     steps = len(schedule.sigmas()) - 1
+    rows, columns = (side // teacher.codec.spec.space for side in asked.image.shape[-2:])
+    _, most_rows, most_columns = teacher.config.max_size
+    require(
+        rows <= most_rows and columns <= most_columns,
+        f"this model makes videos of at most {most_columns * teacher.codec.spec.space}x"
+        f"{most_rows * teacher.codec.spec.space} pixels; choose a smaller --size",
+    )
     cond = teacher.condition(asked)
     noise = teacher.noise(cond, [seed])
     latents = teacher.sample(cond, noise, schedule=schedule, on_step=lambda step: tell((step.index + 1) / steps))
@@ -156,7 +166,7 @@ def draft(codec: VideoCodec, asked: CameraRequest) -> Float[Tensor, "b c lt lh l
 @torch.no_grad()
 def decode_videos(imagined: Imagined, job: Job) -> UInt8[Tensor, "v t 3 h w"]:
     """The RGB frames of all paths, decoded one path at a time."""
-    codec = models.codec(imagined.order.model, job.device)
+    codec = job.network("codec", imagined.order.model, models.codec)
     videos = []
     with job.stage("frames", len(imagined.latents)) as tell:
         for index, latents in enumerate(imagined.latents):
@@ -186,7 +196,7 @@ def finished(job: Job) -> dict:
     }
 
 
-def _facts(order: Order, photo: Photo, view: FirstView, paths: list[Path], hashes: dict, job: Job) -> dict:
+def _facts(order: Order, photo: Photo, view: FirstView, paths: list[CameraPath], hashes: dict, job: Job) -> dict:
     """The report up to here."""
     depth, form = view.depth, order.format
     return {

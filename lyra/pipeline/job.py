@@ -1,4 +1,4 @@
-"""A run of the pipeline: its device, its clock, who watches, and the folder in which finished stages are kept.
+"""A run of the pipeline: its device, its clock, who watches, and where finished stages are kept.
 
 A stage is kept under a key: the SHA-256 of everything it depends on. A second run with the same key reads it instead of
 computing it, so a killed run goes on where it was, and other options start anew.
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -26,16 +27,38 @@ Watch = Callable[[str, int, int], None]
 
 
 class Job:
-    """`folder` keeps finished stages (None: nothing is kept); `watch` is told of every step."""
+    """`folder` keeps finished stages (None: nothing is kept); `watch` is told of every step.
+
+    With `keep_networks` they stay loaded, for several photographs one after the other; else each leaves memory when its
+    stage is over.
+    """
 
     def __init__(
-        self, device: str = "auto", folder: str | os.PathLike | None = None, watch: Watch | None = None
+        self,
+        device: str = "auto",
+        folder: str | os.PathLike | None = None,
+        watch: Watch | None = None,
+        keep_networks: bool = False,
     ) -> None:
         self.device = machine.device(device)
+        self.keep_networks = keep_networks
         self.folder = None if folder is None else Path(folder)
         self.seconds: dict[str, float] = {}
         self.resumed: list[str] = []
         self._watch = watch
+        self._networks: dict[tuple[str, str], Any] = {}
+
+    def begin(self) -> None:
+        """Start the clock for another photograph."""
+        self.seconds, self.resumed = {}, []
+
+    def network(self, part: str, model: str, load: Callable[[str, torch.device], Any]) -> Any:
+        """What `load(model, device)` gives, from memory if networks are kept."""
+        known = self._networks.get((part, model))
+        made = load(model, self.device) if known is None else known
+        if self.keep_networks:
+            self._networks[part, model] = made
+        return made
 
     @contextmanager
     def stage(self, name: str, steps: int = 1) -> Iterator[Callable[[int], None]]:

@@ -52,7 +52,7 @@ class Order:
             f"between 1 and {len(LYRA_SET)} trajectories can be made, not {self.trajectories}",
         )
         require(0 < self.motion <= 4, f"the motion must lie above 0 and not above 4, got {self.motion}")
-        require(0 <= self.seed < 2**62, f"the seed must be a whole number from 0 to 2^62, got {self.seed}")
+        require(0 <= self.seed < 2**32, f"the seed must be a whole number from 0 to 2^32 - 1, got {self.seed}")
         width, height = self.format.width, self.format.height
         low, high = _SIDES
         good = all(low <= side <= high and side % 16 == 0 for side in (width, height))

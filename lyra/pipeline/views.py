@@ -48,15 +48,15 @@ class FirstView:
         """Depth in median depths, infinite where there is none."""
         return torch.where(self.depth.valid, self.depth.depth / self.unit, torch.inf).float().cpu()
 
-    def cache(self) -> Cache:
+    def cache(self, device: torch.device) -> Cache:
         """The 3D cache of the photograph, in median depths."""
-        image = 2 * self.image.cpu()[None] - 1
-        options = CacheOptions(max_depth=SKY)
-        return Cache.from_depth(image, self.relative_depth[None], self.camera[None], options)
+        image = 2 * self.image.to(device)[None] - 1
+        depth = self.relative_depth[None].to(device)
+        return Cache.from_depth(image, depth, self.camera[None].to(device), CacheOptions(max_depth=SKY))
 
 
 @dataclass(frozen=True, eq=False)
-class Path:
+class CameraPath:
     """One camera path in median depths: cameras [t], its kind, its distance, and what share of it was left to travel.
 
     A path is shortened where it would run into a surface or lose sight of what the photo shows (`lyra.scene.limits`).
@@ -68,7 +68,7 @@ class Path:
     cameras: Cameras
 
 
-def plan_paths(view: FirstView, folders: tuple[int, ...], frames: int, motion: float, seed: int) -> list[Path]:
+def plan_paths(view: FirstView, folders: tuple[int, ...], frames: int, motion: float, seed: int) -> list[CameraPath]:
     """The paths of the method with these indices into LYRA_SET; distances are drawn from the seed."""
     draws = torch.rand(len(LYRA_SET), generator=torch.Generator().manual_seed(seed))
     whole = lyra_set(draws, motion)
@@ -83,7 +83,7 @@ def plan_paths(view: FirstView, folders: tuple[int, ...], frames: int, motion: f
         cameras, share = limit(
             travel, view.camera, depth, view.depth.valid.cpu(), clearance=CLEARANCE, coverage=COVERAGE
         )
-        made.append(Path(kind, distance, share, cameras))
+        made.append(CameraPath(kind, distance, share, cameras))
     return made
 
 

@@ -104,10 +104,12 @@ def test_draft_needs_no_denoiser(model, photo, tmp_path):
         lyra.generate(photo, quality="draft", model=str(bare), **SMALL)
 
 
-def test_a_finished_stage_is_not_done_again(model, photo, tmp_path, monkeypatch):
-    def stop(*_):
-        raise KeyboardInterrupt
+def stop(*_):
+    """In the place of what must not be called, or of a user who interrupts."""
+    raise KeyboardInterrupt
 
+
+def test_a_finished_stage_is_not_done_again(model, photo, tmp_path, monkeypatch):
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(models, "decoder", stop)
         pipeline.generate(photo, model=model, **SMALL, job=Job(folder=tmp_path))
@@ -156,6 +158,7 @@ def test_bad_orders_are_one_sentence(model, photo, tmp_path):
         (photo, "out", ("--motion", "0"), "motion"),
         (photo, "out", ("--seed", "-1"), "seed"),
         (photo, "out", ("--model", str(tmp_path)), "no weights"),
+        (photo, "out", ("--model", "gen3c"), "no weights"),
         (photo, "blocked", (), "is a file"),
         (photo, "blocked/inside", (), "folder|directory"),
     )
@@ -176,6 +179,20 @@ def test_a_full_disk_keeps_the_old_files(tmp_path):
         (new / "scene.ply").write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == ["scene.ply"]
     assert (tmp_path / "scene.ply").read_text() == "whole"
+
+
+def test_networks_can_stay_loaded_for_the_next_photo(model, photo, made, monkeypatch):
+    job = Job(keep_networks=True)
+    first = pipeline.generate(photo, quality="draft", model=model, **SMALL, job=job)
+    for name in ("depth_model", "codec", "decoder"):
+        monkeypatch.setattr(models, name, stop)
+    second = pipeline.generate(photo, quality="draft", model=model, **SMALL, job=job)
+    assert torch.equal(first.gaussians.means, second.gaussians.means)
+
+
+def test_too_many_pixels_for_the_model(model, photo):
+    with pytest.raises(InputError, match="at most 512x512 pixels"):
+        pipeline.generate(photo, model=model, size=(576, 64), trajectories=1)
 
 
 def test_imagine_shows_what_the_teacher_sees(model, photo, tmp_path):
