@@ -11,9 +11,11 @@ import json
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from lyra import depth
+from lyra.depth.encoder import Encoder
 from lyra.evaluate.samples import OPTIONS, Samples
 from lyra.evaluate.scores import markdown
 from lyra.evaluate.sheets import write_sheet
@@ -36,6 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--depth", default="mini", help="depth model of the photographs, see lyra.depth.load")
     parser.add_argument("--lpips", type=Path, default=Path("cache/lpips/lpips_vgg.safetensors"))
     parser.add_argument("--i3d", type=Path, help="i3d.safetensors from lyra.metrics.i3d_weights: adds FVD")
+    parser.add_argument("--backbone", type=Path, help="backbone.safetensors from runs/fetch_backbone.py: adds a FID")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--scenes", type=int, help="at most so many scenes")
     parser.add_argument("--every", type=int, default=4, help="score every so many frames")
@@ -60,6 +63,13 @@ def photograph_rows(args: argparse.Namespace, samples: Samples) -> list[list[Ten
     return rows
 
 
+def image_encoder(path: Path) -> Encoder:
+    """EfficientNet-lite0 with the weights of a file in float16."""
+    encoder = Encoder()
+    encoder.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    return encoder.eval()
+
+
 def tables(results: dict) -> str:
     """The numbers as Markdown."""
     parts = [
@@ -69,9 +79,12 @@ def tables(results: dict) -> str:
     if results["poses"]:
         measures = ("pictures", "recovered", "median_rotation_deg", "median_direction_deg", "median_distance_share")
         parts.append("Camera poses found in the pictures\n\n" + markdown({"poses": results["poses"]}, measures))
-    if results["fvd"]:
-        rows = ", ".join(f"{name} {value:g}" for name, value in results["fvd"].items() if name != "clips")
-        parts.append(f"FVD over {results['fvd']['clips']} clips: {rows}\n")
+    for key, what in (
+        ("fvd", "FVD, clips"),
+        ("frechet_efficientnet", "Frechet distance of EfficientNet features, frames"),
+    ):
+        if results[key]:
+            parts.append(f"{what}: " + ", ".join(f"{name} {value:g}" for name, value in results[key].items()) + "\n")
     return "\n".join(parts)
 
 
@@ -82,7 +95,8 @@ def main() -> None:
     lpips = LPIPS.load(args.lpips, "alex" if "alex" in args.lpips.name else "vgg").to(args.device)
     i3d = None if args.i3d is None else I3D.load(args.i3d).to(args.device)
     samples = Samples(args.model, args.out / "latents", args.device, args.seed, args.steps)
-    evaluation = TeacherEvaluation(lpips, i3d, torch.device(args.device), args.every)
+    encoder = None if args.backbone is None else image_encoder(args.backbone).to(args.device)
+    evaluation = TeacherEvaluation(lpips, i3d, torch.device(args.device), args.every, encoder)
     for scene in still_scenes(args.worlds, args.scenes):
         evaluation.add(scene, samples.frames(samples.of(scene.view)))
         print(f"{scene.name} done", flush=True)

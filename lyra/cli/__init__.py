@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 def _verbs() -> dict[str, Callable]:
     from lyra.cli.doctor import doctor
+    from lyra.cli.evaluate import evaluate
     from lyra.cli.export import export
     from lyra.cli.generate import generate
     from lyra.cli.imagine import imagine
@@ -20,7 +21,8 @@ def _verbs() -> dict[str, Callable]:
 
     making, showing = {"generate": generate, "imagine": imagine}, {"render": render, "view": view}
     training = {"synthesize": synthesize, "train": train}
-    return making | showing | training | {"export": export, "info": info, "paths": paths, "doctor": doctor}
+    asking = {"export": export, "info": info, "evaluate": evaluate, "paths": paths, "doctor": doctor}
+    return making | showing | training | asking
 
 
 def main() -> None:

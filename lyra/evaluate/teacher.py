@@ -41,15 +41,24 @@ class Picture:
 class TeacherEvaluation:
     """Numbers of one teacher gathered over scenes.
 
-    `every`: score every so many frames. `i3d`: the network of FVD, or None to leave FVD out (it also needs whole
-    scenes). Without OpenCV camera poses and the inpainting baseline are left out.
+    `every`: score every so many frames. `i3d`: the network of FVD, which also needs whole scenes; `encoder`: an
+    EfficientNet-lite0 trained on ImageNet, whose pooled features stand in for Inception's in a distance like FID. What
+    is None is left out; without OpenCV so are camera poses and the inpainting baseline.
     """
 
-    def __init__(self, lpips: nn.Module | None, i3d: nn.Module | None, device: torch.device, every: int = 4) -> None:
-        self.lpips, self.i3d, self.device, self.every = lpips, i3d, device, every
+    def __init__(
+        self,
+        lpips: nn.Module | None,
+        i3d: nn.Module | None,
+        device: torch.device,
+        every: int = 4,
+        encoder: nn.Module | None = None,
+    ) -> None:
+        self.lpips, self.i3d, self.encoder, self.device, self.every = lpips, i3d, encoder, device, every
         self.opencv = importlib.util.find_spec("cv2") is not None
         self.scores, self.poses, self.consistency = Scores(), Scores(), Scores()
-        self.features: dict[str, list[Tensor]] = {}
+        self.clip_features: dict[str, list[Tensor]] = {}
+        self.image_features: dict[str, list[Tensor]] = {}
         self.pictures: list[Picture] = []
         self.scenes: list[str] = []
 
@@ -72,6 +81,9 @@ class TeacherEvaluation:
         for name, images in everything.items():
             for what, scores in consistency(images, part, areas.hidden, self.device).items():
                 self.consistency.add(name, what, scores)
+            if self.encoder is not None:
+                features = [self.encoder(image[None])[1].mean((-2, -1))[0].cpu() for image in images]
+                self.image_features.setdefault(name, []).extend(features)
         if self.opencv:
             self._locate(scene, part, everything, STILL * scene.view.unit)
         if self.i3d is not None and scene.whole:
@@ -104,7 +116,7 @@ class TeacherEvaluation:
         for name, frames in clips.items():
             for clip in frames.unflatten(0, (v, t)):
                 pictures = clip.to(self.device).float() / (255 if clip.dtype == torch.uint8 else 1)
-                self.features.setdefault(name, []).append(self.i3d(pictures[None])[0].cpu())
+                self.clip_features.setdefault(name, []).append(self.i3d(pictures[None])[0].cpu())
 
     def _picture(self, part: TrueScene, images: Mapping[str, Tensor], hidden: Bool[Tensor, "n h w"]) -> None:
         """Keep the two views of different paths in which most is disoccluded."""
@@ -130,7 +142,8 @@ class TeacherEvaluation:
             "teacher_wins_lpips": {key: value for key, value in wins.items() if value is not None},
             "consistency": self.consistency.means(),
             "poses": self._pose_summary(),
-            "fvd": self._fvd(),
+            "fvd": _distances(self.clip_features),
+            "frechet_efficientnet": _distances(self.image_features),
             "left_out": [] if self.opencv else ["telea", "poses"],
         }
 
@@ -147,13 +160,15 @@ class TeacherEvaluation:
             table[method] = row
         return table
 
-    def _fvd(self) -> dict[str, float | int]:
-        if len(self.features.get("truth", [])) < 2:
-            return {}
-        clips = {name: torch.stack(features) for name, features in self.features.items()}
-        truth = clips.pop("truth")
-        distances = {name: round(frechet_distance(features, truth), 2) for name, features in clips.items()}
-        return {"clips": len(truth), **distances}
+
+def _distances(features: Mapping[str, list[Tensor]]) -> dict[str, float | int]:
+    """Frechet distance of every method to the truth, and the number of members."""
+    if len(features.get("truth", [])) < 2:
+        return {}
+    sets = {name: torch.stack(members) for name, members in features.items()}
+    truth = sets.pop("truth")
+    distances = {name: round(frechet_distance(members, truth), 3) for name, members in sets.items()}
+    return {"members": len(truth), **distances}
 
 
 def warped_views(
