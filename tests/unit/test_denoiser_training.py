@@ -221,7 +221,7 @@ def test_the_supply_grows_with_the_folder_and_a_run_ends_in_scores(world, tmp_pa
     assert {path.name for path in feed.seen} == {"scene-0", "scene-1"} and len(supply.scenes) == 12
     assert texts.table.shape == (3, 16, 64) and len(supply.pans) == 6
     monkeypatch.setattr(denoiser_fit, "time", Ticking())
-    fit(trainer, supply, Clock(1e9, 1.8, making=0.1, log_every=0.0), lambda: saves.append(trainer.step), log)
+    fit(trainer, supply, Clock(1e9, 2.5, making=0.1, log_every=0.0), lambda: saves.append(trainer.step), log)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert saves[-1] == trainer.step and trainer.few and {line["part"] for line in lines} == {"denoise", "few"}
     clips = [scene_clip(read_views(world / "scene-1", DEPTH, 9), plain_order(0, 9), None, trainer.generator)]
