@@ -1,6 +1,7 @@
 """`lyra train`: the splat decoder, distilled from its teacher's samples."""
 
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,18 +10,37 @@ import tyro
 from lyra.cli.report import AsJson, finish
 
 
+@dataclass(frozen=True)
+class Options:
+    """How to train."""
+
+    preset: Literal["mini", "tiny", "published"] = "mini"
+    """Schedule and size: "published" is the paper's."""
+    model: str = "mini"
+    """The model whose codec decodes the teacher's frames."""
+    guide: bool = False
+    """Give the student the depth of the warped cache too."""
+    lpips: Path | None = None
+    """LPIPS weights (python -m lyra.metrics.lpips_weights FOLDER); without them that term is left out."""
+    steps: int | None = None
+    """Length of the whole schedule instead of the preset's; its stages keep their shares."""
+    seconds: float | None = None
+    """Stop this run after so long; --resume goes on."""
+    seed: int = 0
+    """Start weights and draws."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute."""
+
+
+DEFAULT = Options()
+
+
 def train(
     data: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="DATA")],
     *,
     out: Annotated[Path, tyro.conf.arg(aliases=["-o"])],
-    preset: Literal["mini", "tiny", "published"] = "mini",
-    model: str = "mini",
-    lpips: Path | None = None,
-    steps: int | None = None,
-    seconds: float | None = None,
     resume: bool = False,
-    seed: int = 0,
-    device: Literal["auto", "cpu", "cuda"] = "auto",
+    options: Annotated[Options, tyro.conf.arg(name="")] = DEFAULT,
     json: AsJson = False,
 ) -> None:
     """Train the splat decoder on samples that `lyra synthesize` made; start with torchrun for several GPUs.
@@ -31,25 +51,18 @@ def train(
     Args:
         data: A folder of shards.
         out: The folder for weights, log and state.
-        preset: Schedule and size: "published" is the paper's.
-        model: The model whose codec decodes the teacher's frames.
-        lpips: LPIPS weights (python -m lyra.metrics.lpips_weights FOLDER); without them that term is left out.
-        steps: Length of the whole schedule instead of the preset's; its stages keep their shares.
-        seconds: Stop this run after so long; --resume goes on.
         resume: Go on from the state in OUT.
-        seed: Start weights and draws.
-        device: Where to compute.
+        options: How to train.
         json: Print one JSON object instead of text.
     """
     from lyra.scene import require
     from lyra.train.student_job import StudentJob, run
 
     began = time.perf_counter()
-    require(steps is None or steps >= 1, f"--steps must be at least 1, got {steps}")
-    require(seconds is None or seconds > 0, f"--seconds must be positive, got {seconds}")
-    device_name = None if device == "auto" else device
-    job = StudentJob(data, out, preset, model, lpips, steps, seconds, resume, seed, device_name)
-    step, total, first = run(job)
+    require(options.steps is None or options.steps >= 1, f"--steps must be at least 1, got {options.steps}")
+    require(options.seconds is None or options.seconds > 0, f"--seconds must be positive, got {options.seconds}")
+    values = vars(options) | {"device": None if options.device == "auto" else options.device}
+    step, total, first = run(StudentJob(data, out, resume=resume, **values))
     if not first:
         return
     spent = time.perf_counter() - began

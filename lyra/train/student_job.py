@@ -30,6 +30,7 @@ class StudentJob:
     out: Path
     preset: str = "mini"
     model: str = "mini"
+    guide: bool = False
     lpips: Path | None = None
     steps: int | None = None
     seconds: float | None = None
@@ -68,7 +69,7 @@ def run(job: StudentJob) -> tuple[int, int, bool]:
     codec = VideoCodec.load(weights.folder(job.model, "codec"), torch.bfloat16 if half else torch.float32)
     codec.to(processes.device)
     lpips = None if job.lpips is None else LPIPS.load(job.lpips, "vgg").to(processes.device)
-    config = replace(_SIZES.get(job.preset, RELEASED), latent_channels=codec.spec.channels)
+    config = replace(_SIZES.get(job.preset, RELEASED), latent_channels=codec.spec.channels, guide=job.guide)
     trainer = StudentTrainer(recipe, config, processes, job.seed, codec.encode_raw)
     pool = TeacherPool(reader, codec, processes.device)
     if job.resume:

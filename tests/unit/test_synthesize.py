@@ -3,6 +3,7 @@
 import json
 import shutil
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lyra.cli.synthesize import synthesize
+from lyra.cli.synthesize import Options, synthesize
+from lyra.cli.train import Options as TrainOptions
 from lyra.cli.train import train
 from lyra.decoder import SplatDecoder
 from lyra.depth.mini import MiniDepth
@@ -25,7 +27,7 @@ from lyra.train.synthesis import SynthesisOptions
 from lyra.train.synthesize_job import SynthesisJob, run
 
 VAE = VaeConfig(encoder_channels=(8, 8, 8, 8), decoder_channels=(8, 8, 8, 8), layers=1, latent_channels=8)
-SMALL = {"quality": "draft", "frames": 9, "size": (64, 32), "shard_size": 2, "device": "cpu", "json": True}
+SMALL = Options(frames=9, size=(64, 32), shard_size=2, device="cpu")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -76,7 +78,7 @@ def test_synthesis_skips_what_is_done_records_failures_and_survives_a_kill(image
     lost = next(path for path in out.glob("shard-*.tar") if path.stat().st_size == max(map(len, before.values())))
     lost.rename(out / ".shard-half.0123.tmp.tar")  # what a kill may leave: the shard in the making under a hidden name
     (out / "failures.jsonl").unlink()
-    synthesize(images, out=out, model=str(model), **SMALL)
+    synthesize(images, out=out, quality="draft", options=replace(SMALL, model=str(model)), json=True)
     facts = json.loads(capsys.readouterr().out)
     assert (facts["written"], facts["found"], facts["failed"]) == (2, 1, 1)
     assert {path.name: path.read_bytes() for path in out.glob("shard-*.tar")} == before  # the same bytes
@@ -112,32 +114,33 @@ def test_bugs_are_not_recorded_as_failures(images, tmp_path):
 
 def test_training_from_shards_stops_and_goes_on(model, stored, tmp_path, capsys):
     data, out = stored, tmp_path / "student"
-    options = {"out": out, "preset": "tiny", "model": str(model), "steps": 4, "device": "cpu", "json": True}
-    train(data, **options, seconds=1e-6)
+    options = TrainOptions("tiny", str(model), guide=True, steps=4, device="cpu")
+    train(data, out=out, options=replace(options, seconds=1e-6), json=True)
     facts = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert facts["steps"] == 4 and facts["step"] == 0
     with pytest.raises(InputError, match="--resume"):
-        train(data, **options)
-    train(data, **options, resume=True)
+        train(data, out=out, options=options)
+    train(data, out=out, options=options, resume=True, json=True)
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["step"] == 4
     assert SplatDecoder.load(out).config.latent_channels == 8
     assert json.loads((out / "recipe.json").read_text())["batch"] == 1
     with pytest.raises(InputError, match="nothing to resume"):
-        train(data, **options | {"out": tmp_path / "other"}, resume=True)
+        train(data, out=tmp_path / "other", options=options, resume=True)
 
 
 def test_bad_requests_are_one_sentence(images, model, tmp_path):
+    options, out = replace(SMALL, model=str(model)), tmp_path / "x"
     with pytest.raises(InputError, match="not a folder"):
-        synthesize(images / "none", out=tmp_path / "x", model=str(model), **SMALL)
+        synthesize(images / "none", out=out, quality="draft", options=options)
     with pytest.raises(InputError, match="frames"):
-        synthesize(images, out=tmp_path / "x", model=str(model), **SMALL | {"frames": 10})
+        synthesize(images, out=out, quality="draft", options=replace(options, frames=10))
     with pytest.raises(InputError, match="denoiser"):
-        synthesize(images, out=tmp_path / "x", model=str(model), **SMALL | {"quality": "standard"})
+        synthesize(images, out=out, options=options)
     (tmp_path / "below").mkdir()
     for folder in (tmp_path, tmp_path / "below"):
         (folder / "photo1.png").touch()
     with pytest.raises(InputError, match="several images called photo1"):
-        synthesize(tmp_path, out=tmp_path / "x", model=str(model), **SMALL)
+        synthesize(tmp_path, out=out, quality="draft", options=options)
 
 
 def test_rendered_scenes_are_read_and_damage_is_reported(tmp_path):
