@@ -34,8 +34,10 @@ class Attempt:
 
 
 class StudentEvaluation:
-    """Numbers gathered over scenes. `keep` is the share of Gaussians the decoder keeps; `every`: score every so many
-    frames."""
+    """Numbers gathered over scenes; depth_error is the median relative error of a picture's depth.
+
+    `keep` is the share of Gaussians that the decoder keeps; `every`: score every so many frames.
+    """
 
     def __init__(
         self, decoder: nn.Module, lpips: nn.Module | None, device: torch.device, keep: float, every: int = 4
@@ -96,10 +98,8 @@ class StudentEvaluation:
         truth = part.images.to(self.device).float() / 255
         for region, scores in region_scores(drawn.rgb.clamp(0, 1), truth, masks, self.lpips).items():
             self.scores.add(name, region, scores)
-        known = depth.isfinite()
-        error = torch.where(known, (drawn.depth[:, 0] * scene.view.unit - depth).abs() / depth, 0)
-        share = error.sum((-2, -1)) / known.sum((-2, -1))
-        self.scores.add(name, what, {"depth_error": share})
+        error = torch.where(depth.isfinite(), (drawn.depth[:, 0] * scene.view.unit - depth).abs() / depth, torch.nan)
+        self.scores.add(name, what, {"depth_error": error.flatten(1).nanmedian(1).values})
 
     def _timed(self, name: str, make: Callable[[], Gaussians]) -> Attempt:
         synchronise(str(self.device))
