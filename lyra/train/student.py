@@ -53,6 +53,15 @@ class StudentTrainer:
         decayed = {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self.recipe.weight_decay}
         return [decayed, {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}]
 
+    def begin_with(self, decoder: SplatDecoder) -> None:
+        """Start from given weights of the same configuration."""
+        require(
+            decoder.config == self.decoder.config,
+            f"the weights to start from have another configuration: {decoder.config} instead of {self.decoder.config}",
+        )
+        for network in (self.decoder, self.average):
+            network.load_state_dict(decoder.state_dict())
+
     @property
     def places(self) -> range:
         """The places in the batch that this process fills."""

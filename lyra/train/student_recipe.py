@@ -119,6 +119,9 @@ MINI = StudentTraining(
     renew_every=16,
 )
 
+# A further run from weights of the first (--start), as when the teacher has changed.
+MINI_ON = replace(MINI, stages=MINI.stages[1:], learning_rate=6e-4)
+
 TINY = StudentTraining(
     stages=(
         Stage("detail", 30, trajectories=(1, 2), loss=replace(_FULL, lpips=0.1)),
@@ -133,4 +136,4 @@ TINY = StudentTraining(
     save_every=5.0,
 )
 
-PRESETS = {"published": PUBLISHED, "mini": MINI, "tiny": TINY}
+PRESETS = {"published": PUBLISHED, "mini": MINI, "mini-on": MINI_ON, "tiny": TINY}
