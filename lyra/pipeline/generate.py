@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lyra.decoder import DecoderConfig
 from lyra.pipeline import models
 from lyra.pipeline.imagine import Imagined, Source, finished, imagine_latents, in_world
 from lyra.pipeline.job import Job, key_of, release
@@ -60,8 +61,10 @@ def _decoded(imagined: Imagined, job: Job) -> Gaussians:
         ours = decoder.config.depth == "log"  # sees lengths in median depths; the published one sees metres
         cameras = in_world(imagined.cameras, unit).to(job.device)
         keep, scale = (KEEP, unit) if ours else (KEEP_PUBLISHED, 1.0)
+        guide = cache_depth(imagined, decoder.config, job.device) if decoder.config.guide else None
         with torch.no_grad():
-            made = decoder(imagined.latents.to(job.device), cameras, keep=keep, scale=scale).to("cpu").prune()
+            made = decoder(imagined.latents.to(job.device), cameras, keep=keep, scale=scale, guide=guide)
+        made = made.to("cpu").prune()
         return {name: getattr(made, name) for name in ("means", "quats", "scales", "opacities", "sh")}
 
     with job.stage("decoding"):
@@ -70,6 +73,17 @@ def _decoded(imagined: Imagined, job: Job) -> Gaussians:
         release()
         gaussians = Gaussians(**kept)
         return replace(gaussians, seen=seen_by(imagined.view, gaussians.means / unit))
+
+
+def cache_depth(imagined: Imagined, config: DecoderConfig, device: torch.device) -> Float[Tensor, "v t h w"]:
+    """The depth of the warped cache on the decoder's grid of Gaussians, in world units, 0 in holes."""
+    cache, step = imagined.view.cache(device), config.stride
+    depths = []
+    for path in imagined.paths:
+        warped = cache.warp(path.cameras[:: config.time_stride].to(device))
+        depth = torch.where(warped.mask, warped.depth, 0)
+        depths.append(depth[:, step // 2 :: step, step // 2 :: step])
+    return imagined.view.unit * torch.stack(depths)
 
 
 def seen_by(view: FirstView, means: Float[Tensor, "n 3"]) -> Bool[Tensor, " n"]:
