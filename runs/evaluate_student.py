@@ -32,10 +32,11 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--worlds", type=Path, default=Path("tests/assets/eval_worlds"))
     parser.add_argument("--lpips", type=Path, default=Path("cache/lpips/lpips_vgg.safetensors"))
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--latents", type=Path, help="where the teacher's latents lie or go (default OUT/latents)")
     parser.add_argument("--scenes", type=int, help="at most so many scenes")
     parser.add_argument("--every", type=int, default=4, help="score every so many frames")
     parser.add_argument("--steps", type=int, help="Euler steps of the teacher instead of the sampler saved with it")
-    parser.add_argument("--optimise-steps", type=int, default=3000)
+    parser.add_argument("--optimise-steps", type=int, default=3000, help="0 leaves the optimisation out")
     parser.add_argument("--keep", type=float, default=0.5, help="share of its Gaussians that the decoder keeps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -44,8 +45,12 @@ def arguments() -> argparse.Namespace:
 
 def tables(results: dict) -> str:
     """The numbers as Markdown."""
-    return (
-        markdown(results["sets"], MEASURES) + "\n" + markdown({"scene": results["methods"]}, ("seconds", "gaussians"))
+    return "\n".join(
+        [
+            markdown(results["sets"], MEASURES),
+            markdown({"scene": results["methods"]}, ("seconds", "gaussians")),
+            f"Steps of the optimisation: {results['optimise_steps']} (on {results['device']})\n",
+        ]
     )
 
 
@@ -55,11 +60,11 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     device = torch.device(args.device)
     lpips = LPIPS.load(args.lpips, "alex" if "alex" in args.lpips.name else "vgg").to(device)
-    imagined = Samples(args.model, args.out / "latents", args.device, args.seed, args.steps)
+    imagined = Samples(args.model, args.latents or args.out / "latents", args.device, args.seed, args.steps)
     drafts = Samples(args.model, args.out / "draft_latents", args.device, args.seed, draft=True)
     decoder = SplatDecoder.load(weights.folder(args.model, "decoder"), imagined.source.codec.encode_raw).to(device)
     evaluation = StudentEvaluation(decoder, lpips, device, args.keep, args.every)
-    options = OptimiseOptions(steps=args.optimise_steps, seed=args.seed)
+    options = OptimiseOptions(steps=args.optimise_steps, seed=args.seed) if args.optimise_steps else None
     for scene in still_scenes(args.worlds, args.scenes):
         sample, draft = imagined.of(scene.view), drafts.of(scene.view)
         frames = imagined.frames(sample)
@@ -67,7 +72,7 @@ def main() -> None:
         print(f"{scene.name} done", flush=True)
     results = evaluation.results() | {
         "model": imagined.mark | {"decoder": weights.fingerprint(weights.folder(args.model, "decoder"))},
-        "optimise_steps": options.steps,
+        "optimise_steps": args.optimise_steps,
         "lpips_network": lpips.net,
         "seconds_teacher": [round(seconds, 2) for seconds in imagined.seconds],
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",

@@ -2,7 +2,7 @@
 
 --model holds codec/ and denoiser/; without a denoiser the codec's reconstruction of the warp is judged. --worlds holds
 rendered scenes or the public set tests/assets/eval_worlds. Written to --out: metrics.json, table.md, worlds.png,
-photographs.png (with --photos), and latents/, from which a second call scores again without generating (for a machine
+photographs.png (with --photos), and latents, from which a second call scores again without generating (for a machine
 with OpenCV, after one without).
 """
 
@@ -40,6 +40,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--i3d", type=Path, help="i3d.safetensors from lyra.metrics.i3d_weights: adds FVD")
     parser.add_argument("--backbone", type=Path, help="backbone.safetensors from runs/fetch_backbone.py: adds a FID")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--latents", type=Path, help="where the teacher's latents lie or go (default OUT/latents)")
     parser.add_argument("--scenes", type=int, help="at most so many scenes")
     parser.add_argument("--every", type=int, default=4, help="score every so many frames")
     parser.add_argument("--steps", type=int, help="Euler steps instead of the sampler saved with the weights")
@@ -94,11 +95,11 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     lpips = LPIPS.load(args.lpips, "alex" if "alex" in args.lpips.name else "vgg").to(args.device)
     i3d = None if args.i3d is None else I3D.load(args.i3d).to(args.device)
-    samples = Samples(args.model, args.out / "latents", args.device, args.seed, args.steps)
+    samples = Samples(args.model, args.latents or args.out / "latents", args.device, args.seed, args.steps)
     encoder = None if args.backbone is None else image_encoder(args.backbone).to(args.device)
     evaluation = TeacherEvaluation(lpips, i3d, torch.device(args.device), args.every, encoder)
     for scene in still_scenes(args.worlds, args.scenes):
-        evaluation.add(scene, samples.frames(samples.of(scene.view)))
+        evaluation.add(scene, samples.frames(samples.of(scene.view)), samples.rebuilt(scene))
         print(f"{scene.name} done", flush=True)
     results = evaluation.results() | {
         "model": samples.mark,

@@ -4,12 +4,14 @@ import time
 from pathlib import Path
 
 import torch
+from einops import rearrange
 from jaxtyping import UInt8
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from lyra import weights
+from lyra.evaluate.true_scenes import TrueScene
 from lyra.io.atomic import replacing_file
 from lyra.scene import Cameras
 from lyra.train.student_scenes import FirstView
@@ -72,6 +74,17 @@ class Samples:
     def frames(self, sample: TeacherSample) -> UInt8[Tensor, "v t 3 h w"]:
         """What the teacher's RGB decoder makes of a sample."""
         return decode_frames(self.source.codec, sample.latents)
+
+    @torch.no_grad()
+    def rebuilt(self, scene: TrueScene) -> UInt8[Tensor, "n 3 h w"]:
+        """The true pictures through the codec, the best that any teacher on it can do.
+
+        As whole videos where every frame is known, else each picture alone, which the codec finds easier.
+        """
+        length = scene.view.paths.shape[1] if scene.whole else 1
+        videos = rearrange(scene.images, "(v t) c h w -> v c t h w", t=length).to(self.device)
+        latents = [self.source.codec.encode_raw(video.float()[None] / 127.5 - 1) for video in videos]
+        return decode_frames(self.source.codec, torch.cat(latents)).flatten(0, 1)
 
 
 def synchronise(device: str) -> None:

@@ -55,9 +55,12 @@ class StudentEvaluation:
         sample: TeacherSample,
         draft: TeacherSample,
         frames: UInt8[Tensor, "v t 3 h w"],
-        options: OptimiseOptions,
+        options: OptimiseOptions | None,
     ) -> list[Attempt]:
-        """Every method's scene; the optimisation begins with the unprojected pixels and sees all teacher frames."""
+        """Every method's scene; the optimisation begins with the unprojected pixels and sees all teacher frames.
+
+        Without `options` there is no optimisation.
+        """
         background = self._background(scene)
         with torch.no_grad():
             reconstruct(self.decoder, sample, self.keep)  # the first call also loads kernels
@@ -66,6 +69,8 @@ class StudentEvaluation:
                 self._timed("draft", lambda: reconstruct(self.decoder, draft, self.keep)),
                 self._timed("unprojected", lambda: unprojected(scene.view).to(self.device)),
             ]
+        if options is None:
+            return made
         cameras, pictures = sample.cameras.flatten(), frames.flatten(0, 1)
         points = made[-1].gaussians
         made.append(self._timed("optimised", lambda: optimise(points, cameras, pictures, background, options)))

@@ -1,7 +1,8 @@
 """How good the teacher is on scenes with known truth: what it invents, what it keeps, whether it obeys the camera.
 
 Every scene starts from its true first frame with true depth, so that only the teacher is judged. Baselines see the same
-warped views: their holes filled by the nearest colour, and by OpenCV's inpainting.
+warped views: their holes filled by the nearest colour, and by OpenCV's inpainting. The true pictures through the codec
+are the ceiling: what is lost there, no teacher on this codec can win back.
 """
 
 import importlib.util
@@ -63,11 +64,15 @@ class TeacherEvaluation:
         self.scenes: list[str] = []
 
     @torch.no_grad()
-    def add(self, scene: TrueScene, videos: UInt8[Tensor, "v t 3 h w"]) -> None:
-        """Judge the videos generated for one scene."""
+    def add(
+        self, scene: TrueScene, videos: UInt8[Tensor, "v t 3 h w"], rebuilt: UInt8[Tensor, "n 3 h w"] | None = None
+    ) -> None:
+        """Judge the videos generated for one scene; `rebuilt` are its true pictures through the codec."""
         part = scene.thinned(self.every)
         warp, mask = warped_views(scene.view, in_units(part.cameras, scene.view.unit), self.device)
         found = {"teacher": at_places(videos, part), **self._baselines(warp, mask)}
+        if rebuilt is not None:
+            found["codec"] = replace(scene, images=rebuilt).thinned(self.every).images.float() / 255
         found = {name: images.to(self.device) for name, images in found.items()}
         truth = part.images.to(self.device).float() / 255
         depth, cameras = part.depth.to(self.device), part.cameras.to(self.device)
