@@ -2,7 +2,7 @@
 
 Also under torchrun with one process a GPU. Scenes may still be appearing in --worlds. --seconds bounds the whole call,
 loading and evaluation included. A second call with the same --state folder goes on where the first one stopped; give
-both the same --schedule-seconds (the training time planned over all calls, without compiling), from which the learning
+both the same --schedule-seconds (the training time planned over all calls), from which the learning
 rate falls. Written to --out: config.json and model.safetensors (float16, averaged weights with latent statistics, saved
 every minute), metrics.json, log.jsonl, recipe.json, samples.png (input | reconstruction).
 """
@@ -41,7 +41,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--first-scenes", type=int, default=100, help="wait for so many clips a process at the start")
     parser.add_argument("--rate", type=float, help="learning rate, in place of the preset's")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=torch.cuda.is_available())
     parser.add_argument("--val-clips", type=int, default=24)
     parser.add_argument("--val-size", type=int, nargs=3, default=(25, 256, 448), metavar=("FRAMES", "HEIGHT", "WIDTH"))
     parser.add_argument("--seed", type=int, default=0)
@@ -129,9 +128,7 @@ def main() -> None:
     if checkpoint.is_file():
         trainer.restore(checkpoint)
         print(f"going on from step {trainer.step} ({trainer.elapsed:.0f} s)", flush=True)
-    if args.compile:
-        trainer.compile_blocks()
-    for _ in range(2):  # compiles and chooses kernels before the clock of the schedule starts
+    for _ in range(2):  # libraries choose their kernels before the clock of the schedule starts
         trainer.gradients(data.draw(trainer.generator), lpips)
         trainer.optimizer.zero_grad(set_to_none=True)
 

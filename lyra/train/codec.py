@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lyra.teacher.causal_vae import VaeConfig
+from lyra.teacher.causal_vae import ResidualBlock, VaeConfig
 from lyra.teacher.codec import MINI, VideoCodec
 from lyra.train.clip_data import ClipShape
 from lyra.train.codec_loss import CodecLossWeights, codec_loss
@@ -20,7 +20,7 @@ from lyra.train.muon import Muon
 
 @dataclass(frozen=True)
 class CodecTraining:
-    """The recipe. Batches have one shape, so that the blocks are compiled once; `shape.batch` is per process."""
+    """The recipe. Batches have one shape, so that kernels are chosen once; `shape.batch` is per process."""
 
     vae: VaeConfig
     shape: ClipShape
@@ -62,20 +62,6 @@ class CodecTrainer:
         self.generator = torch.Generator().manual_seed(seed * 1000 + rank)
         self.noise = torch.Generator(device).manual_seed(seed * 1000 + rank)  # too many to draw on the CPU
         self.step, self.elapsed = 0, 0.0
-
-    def compile_blocks(self) -> None:
-        """Compile the residual blocks (regional compilation: blocks of one size share their kernels).
-
-        Shapes stay static: with symbolic ones the compiler of torch 2.13 fails on the folded convolutions. What cannot
-        be compiled runs as it is.
-        """
-        torch._dynamo.config.recompile_limit = 64
-        torch._dynamo.config.suppress_errors = True
-        from diffusers.models.autoencoders.autoencoder_kl_cosmos import CosmosResnetBlock3d
-
-        for module in self.codec.vae.modules():
-            if isinstance(module, CosmosResnetBlock3d):
-                module.compile(dynamic=False)
 
     def gradients(self, video: Tensor, lpips: nn.Module | None) -> dict[str, Tensor]:
         """Forward and backward; gradients are averaged over the processes. Returns the loss terms."""
@@ -201,7 +187,7 @@ def _over(trainer: CodecTrainer, deadline: float) -> bool:
 def calm(vae: nn.Module) -> None:
     """Start every residual block as the identity (its last convolution at zero): deep stacks then learn at once."""
     for module in vae.modules():
-        if type(module).__name__ == "CosmosResnetBlock3d":
+        if isinstance(module, ResidualBlock):
             nn.init.zeros_(module.conv2.conv_t.weight)
             nn.init.zeros_(module.conv2.conv_t.bias)
 
