@@ -1,8 +1,6 @@
 """Train the video codec against the clock: one or several GPUs, resumable, averaged weights, saved every minute."""
 
 import json
-import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -13,6 +11,7 @@ from torch import Tensor, nn
 
 from lyra.teacher.causal_vae import ResidualBlock, VaeConfig
 from lyra.teacher.codec import MINI, VideoCodec
+from lyra.train import checkpoint
 from lyra.train.clip_data import ClipShape
 from lyra.train.codec_loss import CodecLossWeights, codec_loss
 from lyra.train.muon import Muon
@@ -89,43 +88,26 @@ class CodecTrainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        self._update_average()
+        checkpoint.follow(self.average.vae, self.codec.vae, self.recipe.ema, self.step)
         return terms
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        mine, average = list(self.codec.vae.parameters()), list(self.average.vae.parameters())
-        torch._foreach_lerp_(average, mine, 1 - decay)
-
     def rate(self, progress: float) -> float:
-        """Learning rate: linear warm-up in steps, then half a cosine in time; progress 0..1 of the whole schedule."""
+        """Learning rate at a share of the whole schedule."""
         r = self.recipe
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        return min(1.0, (self.step + 1) / r.warmup_steps) * (r.final_rate + (r.learning_rate - r.final_rate) * cosine)
+        return checkpoint.falling(self.step, r.warmup_steps, progress, r.learning_rate, r.final_rate)
+
+    def _parts(self) -> dict:
+        return {"codec": self.codec, "average": self.average, "optimizer": self.optimizer}
 
     def save(self, path: Path) -> None:
-        """Everything needed to go on, in one file, never half-written."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        state = {
-            "codec": self.codec.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "generators": [self.generator.get_state(), self.noise.get_state()],
-            "step": self.step,
-            "elapsed": self.elapsed,
-        }
-        torch.save(state, f"{path}.part")
-        os.replace(f"{path}.part", path)
+        """Everything needed to go on."""
+        generators = (self.generator, self.noise)
+        checkpoint.save(path, self._parts(), generators, step=self.step, elapsed=self.elapsed)
 
     def restore(self, path: Path) -> None:
         """Go on from `save`."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        self.codec.load_state_dict(state["codec"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for generator, saved in zip((self.generator, self.noise), state["generators"], strict=True):
-            generator.set_state(saved.cpu())
+        state = checkpoint.read(path, self.device)
+        checkpoint.put(state, self._parts(), (self.generator, self.noise))
         self.step, self.elapsed = state["step"], state["elapsed"]
 
 

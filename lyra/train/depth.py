@@ -1,8 +1,6 @@
 """Train the depth network against the clock: resumable, averaged weights, saved every minute."""
 
 import json
-import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -13,6 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lyra.depth.network import DepthConfig, DepthNetwork
+from lyra.train import checkpoint
 from lyra.train.depth_augment import DepthBatch, crop, photographed
 from lyra.train.depth_data import FramePool
 from lyra.train.depth_loss import DepthLossWeights, depth_loss
@@ -109,42 +108,26 @@ class DepthTrainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        self._update_average()
+        checkpoint.follow(self.average, self.network, self.recipe.ema, self.step)
         return {"loss": total.detach(), **terms, "grad_norm": norm.detach()}
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
-
     def rate(self, progress: float) -> float:
-        """Learning rate: linear warm-up in steps, then half a cosine in training time; progress 0..1 of the whole."""
+        """Learning rate at a share of the whole schedule."""
         r = self.recipe
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        return min(1.0, (self.step + 1) / r.warmup_steps) * (r.final_rate + (r.learning_rate - r.final_rate) * cosine)
+        return checkpoint.falling(self.step, r.warmup_steps, progress, r.learning_rate, r.final_rate)
+
+    def _parts(self) -> dict:
+        return {"network": self.network, "average": self.average, "optimizer": self.optimizer}
 
     def save(self, path: Path) -> None:
-        """Everything needed to go on, in one file, never half-written."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        state = {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "generators": [self.generator.get_state(), self.noise.get_state()],
-            "step": self.step,
-            "elapsed": self.elapsed,
-        }
-        torch.save(state, f"{path}.part")
-        os.replace(f"{path}.part", path)
+        """Everything needed to go on."""
+        generators = (self.generator, self.noise)
+        checkpoint.save(path, self._parts(), generators, step=self.step, elapsed=self.elapsed)
 
     def restore(self, path: Path) -> None:
         """Go on from `save`."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for generator, saved in zip((self.generator, self.noise), state["generators"], strict=True):
-            generator.set_state(saved.cpu())
+        state = checkpoint.read(path, self.device)
+        checkpoint.put(state, self._parts(), (self.generator, self.noise))
         self.step, self.elapsed = state["step"], state["elapsed"]
 
 

@@ -1,7 +1,5 @@
 """Train the splat decoder on its teacher's own samples (Lyra, Sec. 3.2): one step, averaged weights, exact resume."""
 
-import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from lyra.decoder import DecoderConfig, SplatDecoder
 from lyra.decoder.maps import Encode
 from lyra.render import Rendering
 from lyra.scene import Cameras, Gaussians, require
+from lyra.train import checkpoint
 from lyra.train.deferred import backward_through_views
 from lyra.train.losses import opacity_loss
 from lyra.train.processes import Processes
@@ -73,10 +72,9 @@ class StudentTrainer:
         return torch.Generator().manual_seed(mixed % 2**63)
 
     def rate(self, progress: float) -> float:
-        """Learning rate: linear warm-up in steps, then half a cosine over the progress in [0, 1] of the schedule."""
+        """Learning rate at a share of the whole schedule."""
         r = self.recipe
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
-        return min(1.0, (self.step + 1) / r.warmup_steps) * (r.final_rate + (r.learning_rate - r.final_rate) * cosine)
+        return checkpoint.falling(self.step, r.warmup_steps, progress, r.learning_rate, r.final_rate)
 
     def train_step(
         self, lessons: Sequence[Lesson], lpips: nn.Module | None, stage: Stage, rate: float
@@ -98,7 +96,7 @@ class StudentTrainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        self._update_average()
+        checkpoint.follow(self.average, self.decoder, self.recipe.ema, self.step)
         return terms
 
     def _learn(self, lesson: Lesson, lpips: nn.Module | None, stage: Stage, generator: torch.Generator) -> dict:
@@ -124,32 +122,18 @@ class StudentTrainer:
         terms["opacity"] = gaussians.opacities.detach().mean()
         return terms
 
-    @torch.no_grad()
-    def _update_average(self) -> None:
-        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.decoder.parameters()), 1 - decay)
+    def _parts(self) -> dict:
+        return {"decoder": self.decoder, "average": self.average, "optimizer": self.optimizer}
 
     def save(self, path: Path, pool: tuple[int, int] = (0, 0)) -> None:
-        """Everything needed to go on, in one file, never half-written; `pool` is (samples held, samples drawn)."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        state = {
-            "decoder": self.decoder.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "step": self.step,
-            "elapsed": self.elapsed,
-            "seed": self.seed,
-            "pool": list(pool),
-        }
-        torch.save(state, f"{path}.part")
-        os.replace(f"{path}.part", path)
+        """Everything needed to go on; `pool` is (samples held, samples drawn)."""
+        facts = {"step": self.step, "elapsed": self.elapsed, "seed": self.seed, "pool": list(pool)}
+        checkpoint.save(path, self._parts(), **facts)
 
     def restore(self, path: Path) -> tuple[int, int]:
         """Go on from `save`; returns what it was told about the pool."""
-        state = torch.load(path, map_location=self.processes.device, weights_only=True)
-        self.decoder.load_state_dict(state["decoder"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        state = checkpoint.read(path, self.processes.device)
+        checkpoint.put(state, self._parts())
         self.step, self.elapsed, self.seed = state["step"], state["elapsed"], state["seed"]
         return tuple(state["pool"])
 
