@@ -14,6 +14,7 @@ def generate(
     *,
     out: Into,
     quality: Literal["draft", "standard", "full"] = "standard",
+    surface: Literal["photo", "student"] = "photo",
     options: Annotated[Options, tyro.conf.arg(name="")] = DEFAULT,
     json: AsJson = False,
 ) -> None:
@@ -25,6 +26,8 @@ def generate(
         photo: Any image file that Pillow reads.
         out: The folder to fill. A run that was cut off goes on there.
         quality: draft shows only what the photo knows, standard imagines the rest, full takes more steps for it.
+        surface: photo keeps the photo's own pixels where it shows something; student takes everything from the
+            splat decoder, which is softer.
         options: How to imagine.
         json: Print one JSON object instead of text.
     """
@@ -33,7 +36,7 @@ def generate(
     began = time.perf_counter()
     with stages() as watch:
         job = start(out, options, watch)
-        scene = pipeline.generate(photo, quality, **asked(options), job=job)
+        scene = pipeline.generate(photo, quality, **asked(options), surface=surface, job=job)
         files = scene.save(out, job)
     say(scene.report, json)
     seconds = time.perf_counter() - began

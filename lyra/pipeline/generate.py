@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from lyra.decoder import DecoderConfig
@@ -11,12 +11,12 @@ from lyra.pipeline import models
 from lyra.pipeline.imagine import Imagined, Source, finished, imagine_latents, in_world
 from lyra.pipeline.job import Job, key_of, release
 from lyra.pipeline.order import Order
+from lyra.pipeline.photo import read_photo
 from lyra.pipeline.result import Scene
-from lyra.pipeline.views import FirstView
-from lyra.scene import Gaussians
+from lyra.pipeline.surface import DETAIL, SURFACES, seen_by, with_photo
+from lyra.scene import Gaussians, require
 
 KEEP, KEEP_PUBLISHED = 0.5, 0.2  # share of Gaussians kept, the most opaque ones, as in the last stage of training
-_BEHIND = 0.1  # so far behind the photo's surface, as a share of its depth, counts as unseen
 
 
 def generate(
@@ -27,19 +27,27 @@ def generate(
     seed: int = 0,
     model: str = "mini",
     size: tuple[int, int] | None = None,
+    surface: str = "photo",
     job: Job | None = None,
 ) -> Scene:
     """Turn a photograph into a scene: depth, 3D cache, six imagined videos (as latents), one set of Gaussians.
 
+    `surface` photo: what the photo shows is made of its own pixels, the decoder's Gaussians are the rest; student: all
+    are the decoder's (see lyra/pipeline/surface.py).
     `quality` draft leaves the diffusion out, standard takes few steps, full many. See `Order` for the other options and
     `Job` for device, progress and resuming. The world: the photo's camera at the origin looking along +z (OpenCV axes),
     in metres if the depth is metric. Same inputs, same machine, same result. Raises InputError for what is no usable
     photograph, and if weights are missing.
     """
+    require(surface in SURFACES, f"the surface is one of {', '.join(SURFACES)}, not {surface!r}")
     order, job = Order(quality, trajectories, motion, seed, str(model), size), job or Job()
     imagined = imagine_latents(image, order, job, parts=("decoder",))
     scene = _decoded(imagined, job)
+    if surface == "photo":
+        width, height = (round(DETAIL * side) for side in (order.format.width, order.format.height))
+        scene = with_photo(imagined.view, read_photo(image, width, height).image, scene)
     facts = imagined.facts | {
+        "surface": surface,
         "gaussians": len(scene),
         "imagined_share": round(1 - float(scene.seen.float().mean()), 4) if len(scene) else 0.0,
     }
@@ -84,13 +92,3 @@ def cache_depth(imagined: Imagined, config: DecoderConfig, device: torch.device)
         depth = torch.where(warped.mask, warped.depth, 0)
         depths.append(depth[:, step // 2 :: step, step // 2 :: step])
     return imagined.view.unit * torch.stack(depths)
-
-
-def seen_by(view: FirstView, means: Float[Tensor, "n 3"]) -> Bool[Tensor, " n"]:
-    """Which places the photograph shows: in its frame, and not behind what it sees there (in median depths)."""
-    camera, depth = view.camera, view.relative_depth
-    pixels, z = camera.project(means)
-    column, row = pixels.nan_to_num(-1.0).clamp(-1, 1e6).floor().long().unbind(-1)
-    inside = (z > 0) & (row >= 0) & (row < camera.height) & (column >= 0) & (column < camera.width)
-    surface = depth[row.clamp(0, camera.height - 1), column.clamp(0, camera.width - 1)]
-    return inside & (z <= (1 + _BEHIND) * surface)

@@ -41,13 +41,13 @@ class Scene:
     report: dict
 
     def orbit(self, frames: int = _ORBIT_FRAMES) -> Cameras:
-        """Cameras [frames] that swing about what the photo's camera looks at, not so far that they run into it."""
+        """Cameras [frames] in a lying figure of eight that face what the photo shows, not so far that they hit it."""
         start = self.cameras[0, 0]
         depth, valid = self.depth.depth, self.depth.valid
         middle = float(depth[valid].median()) if bool(valid.any()) else 1.0
 
         def travel(share: float) -> Cameras:
-            return PRESETS["swing"].cameras(start, frames, middle, share, _FPS)
+            return PRESETS["lemniscate"].cameras(start, frames, middle, share, _FPS)
 
         return limit(travel, start, depth, valid, clearance=_CLEARANCE * middle, coverage=0.5)[0]
 

@@ -22,10 +22,10 @@ from lyra.io.cameras import load_cameras
 from lyra.io.video import load_video
 from lyra.pipeline import models
 from lyra.pipeline.folder import PARTIAL, filling
-from lyra.pipeline.generate import seen_by
 from lyra.pipeline.job import Job
 from lyra.pipeline.order import finer
 from lyra.pipeline.result import FILES
+from lyra.pipeline.surface import seen_by
 from lyra.pipeline.views import FirstView, plan_paths
 from lyra.scene import InputError
 
