@@ -3,12 +3,14 @@
 Scenes may still be appearing below --worlds while this runs. --seconds bounds the whole call, waiting, training and
 evaluation included. A second call with the same --state goes on where the first one stopped (latents are made anew);
 give both the same --schedule-seconds (training time planned over all calls), from which learning rate and the switch to
-few steps follow; without it the schedule ends with this call. Several processes (torchrun) share the scenes and average
-their gradients; the batch of the recipe is that of each process.
+few steps follow; without it the schedule ends with this call. With --first-frames the network also learns to make
+single frames from their captions (`lyra generate --text`); what text means is shipped, nothing is fetched. --init
+starts from weights that were trained before, also without text. Several processes (torchrun) share the scenes and
+average their gradients; the batch of the recipe is that of each process.
 
 Written to --out: config.json and model.safetensors (int8 by rows, averaged few-step weights with their sampling), base/
 (the same before few steps were learnt), metrics.json, log.jsonl, recipe.json, samples.png (warp | base, 35 steps | few
-steps | true; middle and last frame).
+steps | true; middle and last frame), first_frames.png (held-out captions: true frame | two made from the text).
 """
 
 import argparse
@@ -21,18 +23,23 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.nn import functional
 
+from lyra.io.images import save_image
 from lyra.metrics import LPIPS
 from lyra.scene import InputError
 from lyra.teacher.codec import VideoCodec
 from lyra.teacher.cosmos import CosmosTeacher
+from lyra.teacher.first_frame import agreement, first_frame, paint
 from lyra.teacher.sampler import KarrasSchedule, MiniSampling
+from lyra.text import Encoder
 from lyra.train.clip_data import load_photos
 from lyra.train.denoiser import DenoiserTrainer, DenoiserTraining
 from lyra.train.denoiser_clips import plain_order, scene_clip
 from lyra.train.denoiser_eval import Judge, Way
 from lyra.train.denoiser_fit import Clock, fill, fit
 from lyra.train.denoiser_supply import Supply
+from lyra.train.first_frames import encode_frames, text_gain
 from lyra.train.latents import SceneFeed, Source, Texts, clip_bytes, is_held_out, read_views, static_scenes
 from lyra.train.processes import Processes
 from worlds.clips import decode_depth
@@ -47,9 +54,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--worlds-val", type=Path, help="held-out scenes (default: some of --worlds, by name)")
     parser.add_argument("--codec", type=Path, required=True, help="folder of the trained codec")
     parser.add_argument("--photos", type=Path, help="pack written by runs/fetch_photos.py")
-    parser.add_argument(
-        "--text-encoder", type=Path, help="local transformers model for captions, with as many channels as the network"
-    )
+    parser.add_argument("--first-frames", type=float, default=0.0, help="single frames made from text for each clip")
+    parser.add_argument("--init", type=Path, help="folder of a denoiser of this recipe's structure to start from")
     parser.add_argument("--lpips", type=Path, help="lpips_vgg weights, for the evaluation only")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--state", type=Path, default=Path("cache/denoiser_state"), help="checkpoints, for resuming")
@@ -82,24 +88,34 @@ def recipe_of(args: argparse.Namespace, codec: VideoCodec) -> DenoiserTraining:
     recipe = replace(recipe, network=network, batch=args.batch or recipe.batch)
     if args.sigmas:
         recipe = replace(recipe, sampling=MiniSampling(tuple(args.sigmas)))
+    sampling = replace(recipe.sampling, text=args.first_frames > 0)
+    recipe = replace(recipe, first_frames=args.first_frames, sampling=sampling)
     return recipe if args.few_share is None else replace(recipe, few_share=args.few_share)
 
 
-def text_embedder(folder: Path | None) -> Callable[[str], torch.Tensor] | None:
-    """Captions to token embeddings [n, channels] with a transformers model on this machine."""
-    if folder is None:
-        return None
-    from transformers import AutoModel, AutoTokenizer
+def text_embedder() -> Callable[[str], torch.Tensor]:
+    """Captions to tokens [16, 64]."""
+    encoder = Encoder.load()
+    return lambda caption: encoder.embed([caption])[0]
 
-    tokenizer, model = (c.from_pretrained(folder, local_files_only=True) for c in (AutoTokenizer, AutoModel))
 
-    @torch.no_grad()
-    def embed(caption: str) -> torch.Tensor:
-        """The sentence embedding (mean of the tokens), then the tokens themselves."""
-        tokens = model(**tokenizer(caption, return_tensors="pt", truncation=True)).last_hidden_state[0].float()
-        return torch.cat([tokens.mean(0, keepdim=True), tokens])
-
-    return embed
+def judge_first_frames(teacher: CosmosTeacher, clips: list, out: Path) -> dict:
+    """What text does for held-out frames, and a sheet of frames made from their captions."""
+    network, config, codec = teacher.network, teacher.config, teacher.codec
+    chosen = clips[:: max(1, len(clips) // 24)][:24]
+    images = torch.stack([clip.frames[:, -1] for clip in chosen])
+    tokens = Encoder.load().embed([clip.caption for clip in chosen]).to(images)
+    frames = encode_frames(images, codec, range(len(chosen))).float()
+    results = text_gain(network, frames, tokens, config.buffer_channels, config.fps)
+    shown, rows = min(12, len(chosen)), [images[:12]]
+    cond = first_frame(teacher, tokens[:shown], *images.shape[-2:], images.device)
+    for seed in (0, 1):
+        latents = paint(teacher, cond, [100 * seed + index for index in range(shown)])
+        rows.append(codec.decode(latents)[:, :, 0])
+        results[f"agreement_{seed}"] = round(float(agreement(teacher, latents, tokens[:shown]).mean()), 5)
+    whole = torch.cat([torch.cat(list(row), -2) for row in rows], -1)
+    save_image(functional.interpolate(0.5 + 0.5 * whole[None].float().cpu(), scale_factor=0.5)[0].clamp(0, 1), out)
+    return results
 
 
 def held_out_clips(args: argparse.Namespace, share: float, depth: np.ndarray, device: torch.device) -> list:
@@ -154,6 +170,9 @@ def finish(trainer: DenoiserTrainer, args: argparse.Namespace, codec: VideoCodec
         teacher.sampling = replace(recipe.sampling, start="warp")
         teacher.save(args.out)
     results["sampling"] = teacher.sampling.as_dict()
+    if teacher.sampling.text:
+        results["first_frames"] = judge_first_frames(teacher, clips, args.out / "first_frames.png")
+        print("first_frames", json.dumps(results["first_frames"]), flush=True)
     (args.out / "metrics.json").write_text(json.dumps(results, indent=1) + "\n")
     judge.write_sheet([samples["base_35"], samples["few"]], args.out / "samples.png")
 
@@ -198,13 +217,15 @@ def main() -> None:
     frames, height, width = args.size
     share = 0.0 if args.worlds_val else 0.04
     source = Source(args.worlds, frames, processes.rank, processes.count, held_out=share, keep=args.keep)
-    texts = Texts(recipe.network, processes.device, text_embedder(args.text_encoder))
+    texts = Texts(recipe.network, processes.device, text_embedder() if args.first_frames > 0 else None)
     photos = load_photos(args.photos, "train", processes.device) if args.photos else []
     latent = (codec.spec.latent_frames(frames), height // codec.spec.space, width // codec.spec.space)
     capacity = int(args.max_gib * 2**30 / (1 + recipe.photos) / clip_bytes(recipe.network, latent))
     feed = SceneFeed(source, depth, args.seed + processes.rank)
     supply = Supply(codec, recipe, feed, texts, photos, capacity, (height, width))
     trainer = DenoiserTrainer(recipe, processes, args.seed, args.compile)
+    if args.init:
+        trainer.start_from(CosmosTeacher.load(args.init, codec).network.state_dict())
     checkpoint = args.state / f"checkpoint{processes.rank}.pt"
     if checkpoint.is_file():
         trainer.restore(checkpoint)

@@ -6,8 +6,6 @@ the given one. Few steps: a frozen copy walks from each noise level of the final
 steps, and the network learns to arrive at the same place in one (progressive distillation, Salimans and Ho 2022).
 """
 
-import math
-import os
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from itertools import pairwise
@@ -20,7 +18,9 @@ from torch import Tensor, nn
 from lyra.teacher.codec import SIGMA_DATA
 from lyra.teacher.cosmos import MINI, Conditioning, CosmosConfig, CosmosDenoiser, build
 from lyra.teacher.sampler import KarrasSchedule, MiniSampling
+from lyra.train import checkpoint
 from lyra.train.denoiser_clips import Errors
+from lyra.train.first_frames import FrameDraw, frame_loss
 from lyra.train.latents import Latents
 from lyra.train.muon import Muon
 from lyra.train.processes import Processes
@@ -30,7 +30,11 @@ from lyra.train.processes import Processes
 class DenoiserTraining:
     """The recipe. `batch` is that of one process, `photos` the share of it from photographs; noise levels are drawn
     with log sigma normal; `unseen_weight` is added to the loss where the warp shows nothing; the last `few_share` of
-    the training makes the few-step weights, from `substeps` steps of the frozen copy for each one of theirs."""
+    the training makes the few-step weights, from `substeps` steps of the frozen copy for each one of theirs.
+
+    With `first_frames` above 0 the network also learns to make single frames from their captions: so many for each
+    clip, their loss times `frame_weight`. They keep the loss of denoising to the end, because a frame from nothing
+    takes many steps anyway. Clips are then shown no text, as photographs come without."""
 
     network: CosmosConfig = MINI
     sampling: MiniSampling = field(default_factory=MiniSampling)
@@ -50,6 +54,9 @@ class DenoiserTraining:
     few_share: float = 0.3
     substeps: int = 4
     clip_norm: float = 1.0
+    first_frames: float = 0.0
+    frame_weight: float = 0.5
+    frame_log_sigma: tuple[float, float] = (0.3, 1.4)
 
     def as_dict(self) -> dict:
         """Plain values, saved with each run."""
@@ -110,6 +117,11 @@ class DenoiserTrainer:
         self.network.load_state_dict(self.average.state_dict())
         self.optimizer = self._optimizer()
 
+    def start_from(self, state: dict[str, Tensor]) -> None:
+        """Begin with these weights instead of random ones."""
+        self.network.load_state_dict(state)
+        self.average.load_state_dict(state)
+
     def draw(self, shape: torch.Size) -> Draw:
         """Random numbers for a batch of latents of this shape."""
         recipe, options = self.recipe, {"generator": self.noise, "device": self.device}
@@ -123,12 +135,22 @@ class DenoiserTrainer:
             torch.randint(recipe.sampling.steps, (b,), **options),
         )
 
-    def train_step(self, batch: Latents, texts: Tensor | None, draw: Draw, rate: float) -> dict[str, Tensor]:
-        """One update on this process's part of a batch; returns its loss and the norm of the averaged gradient."""
+    def train_step(
+        self, batch: Latents, texts: Tensor | None, draw: Draw, rate: float, frames: Latents | None = None
+    ) -> dict[str, Tensor]:
+        """One update on this process's part of a batch; returns its losses and the norm of the averaged gradient.
+
+        `frames` are single frames to be made from their text.
+        """
+        shown = texts if frames is None else None
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss = self.few_loss(batch, texts, draw) if self.few else self.denoising_loss(batch, texts, draw)
+            loss = self.few_loss(batch, shown, draw) if self.few else self.denoising_loss(batch, shown, draw)
+            parts = {"loss": loss.detach()}
+            if frames is not None:
+                single = self.frame_loss(frames, texts)
+                loss, parts = loss + self.recipe.frame_weight * single, parts | {"frame_loss": single.detach()}
         loss.backward()
         moved = [p for p in self.network.parameters() if p.grad is not None]
         self.processes.average([p.grad for p in moved])
@@ -138,10 +160,22 @@ class DenoiserTrainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
-        decay = min(self.recipe.ema, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 1 - decay)
-        return {"loss": loss.detach(), "grad_norm": norm.detach()}
+        checkpoint.follow(self.average, self.network, self.recipe.ema, self.step)
+        return parts | {"grad_norm": norm.detach()}
+
+    def frame_loss(self, frames: Latents, texts: Tensor) -> Tensor:
+        """Error of single frames made from text at random noise levels. Not compiled: that is for one shape, clips."""
+        recipe, count = self.recipe, len(frames)
+        options = {"generator": self.noise, "device": self.device}
+        mean, std = recipe.frame_log_sigma
+        level = torch.randn(count, 1, 1, 1, 1, **options)
+        sigma = (mean + std * level).exp().clamp(*recipe.sigma_limits)
+        shown = (torch.rand(count, 1, 1, **options) >= recipe.drop_text).float()
+        draw = FrameDraw(torch.randn(frames.target.shape, **options), sigma, shown)
+        with torch.compiler.set_stance("force_eager"):
+            return frame_loss(
+                self.network, frames, texts, draw, recipe.network.buffer_channels, recipe.network.fps
+            ).mean()
 
     def denoising_loss(self, batch: Latents, texts: Tensor | None, draw: Draw) -> Tensor:
         """Weighted squared error of the clean latents at random noise levels."""
@@ -188,36 +222,24 @@ class DenoiserTrainer:
         recipe, split = self.recipe, 1 - self.recipe.few_share
         if self.few:
             return recipe.few_rate * max(0.02, min(1.0, 2 * (1 - progress) / max(recipe.few_share, 1e-6)))
-        falling = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, progress / split - 0.3) / 0.7)))
-        level = recipe.final_rate + (recipe.learning_rate - recipe.final_rate) * falling
-        return min(1.0, (self.step + 1) / recipe.warmup_steps) * level
+        fallen = (progress / split - 0.3) / 0.7
+        return checkpoint.falling(self.step, recipe.warmup_steps, fallen, recipe.learning_rate, recipe.final_rate)
+
+    def _parts(self) -> dict:
+        parts = {"network": self.network, "average": self.average, "optimizer": self.optimizer}
+        return parts | ({"frozen": self.frozen} if self.few else {})
 
     def save(self, path: Path) -> None:
-        """Everything needed to go on, in one file a process, never half-written."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        state = {
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "frozen": self.frozen.state_dict() if self.few else None,
-            "optimizer": self.optimizer.state_dict(),
-            "generators": [self.generator.get_state(), self.noise.get_state()],
-            "step": self.step,
-            "elapsed": self.elapsed,
-        }
-        torch.save(state, f"{path}.part")
-        os.replace(f"{path}.part", path)
+        """Everything needed to go on, in one file a process."""
+        generators = (self.generator, self.noise)
+        checkpoint.save(path, self._parts(), generators, step=self.step, elapsed=self.elapsed)
 
     def restore(self, path: Path) -> None:
         """Go on from `save`."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["frozen"] is not None:
+        state = checkpoint.read(path, self.device)
+        if "frozen" in state:
             self.begin_few()
-            self.frozen.load_state_dict(state["frozen"])
-        self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for generator, saved in zip((self.generator, self.noise), state["generators"], strict=True):
-            generator.set_state(saved.cpu())
+        checkpoint.put(state, self._parts(), (self.generator, self.noise))
         self.step, self.elapsed = state["step"], state["elapsed"]
 
 

@@ -59,7 +59,8 @@ def fit(trainer: DenoiserTrainer, supply: Supply, clock: Clock, save: Callable[[
                 losses = []
         batch = supply.draw(trainer.generator)
         texts = supply.texts.table if supply.texts.used else None
-        losses.append(trainer.train_step(batch, texts, trainer.draw(batch.target.shape), trainer.rate(pace.progress)))
+        draw, rate = trainer.draw(batch.target.shape), trainer.rate(pace.progress)
+        losses.append(trainer.train_step(batch, texts, draw, rate, supply.draw_frames(trainer.generator)))
         pace.stepped()
         if trainer.step % pace.every == 0:
             supply.replenish()

@@ -8,14 +8,15 @@ from torch import Tensor
 
 from lyra.teacher.codec import VideoCodec
 from lyra.train.denoiser import DenoiserTraining
-from lyra.train.denoiser_clips import Clip, order, photo_clip, scene_clip
+from lyra.train.denoiser_clips import Clip, Views, order, photo_clip, scene_clip
+from lyra.train.first_frames import A_SCENE, encode_frames, some_frames
 from lyra.train.latents import Bank, Latents, SceneFeed, Texts, encode
 
 TOGETHER = 6  # clips made in one round
 
 
 class Supply:
-    """Two banks, one of scenes and one of photographs, and what fills them.
+    """Banks of scenes, of photographs and of single frames with captions, and what fills them.
 
     `capacity` clips of scenes have room; `size` is (height, width) of the clips. `seconds` and `rounds` tell what
     filling has cost.
@@ -35,6 +36,7 @@ class Supply:
         self.size, self.device = size, codec.mean.device
         self.scenes = Bank(capacity)
         self.pans = Bank(max(1, round(capacity * recipe.photos))) if photos and recipe.photos > 0 else None
+        self.frames = Bank(2 * capacity) if recipe.first_frames > 0 else None
         self.generator = torch.Generator().manual_seed(1 + feed.source.rank)
         self.seconds, self.rounds = 0.0, 0
 
@@ -43,10 +45,11 @@ class Supply:
 
         0 if no scene is there within `wait` seconds.
         """
+        pans_due = self.pans is not None and self.pans.written < self.recipe.photos * self.scenes.written
+        views = None if pans_due else self.feed.next(wait)
         self._settle()
         started = time.monotonic()
-        pans_due = self.pans is not None and self.pans.written < self.recipe.photos * self.scenes.written
-        clips = self._pans() if pans_due else self._films(wait)
+        clips = self._pans() if pans_due else self._films(views)
         if not clips:
             return 0
         latents = encode(clips, self.codec, self.recipe.network, [self.texts.row(clip.caption) for clip in clips])
@@ -61,12 +64,14 @@ class Supply:
         if self.device.type == "cuda":
             torch.cuda.synchronize()
 
-    def _films(self, wait: float) -> list[Clip]:
-        views = self.feed.next(wait)
+    def _films(self, views: Views | None) -> list[Clip]:
         if views is None or tuple(views.rgb.shape[2:4]) != self.size:
             return []
         views = views.to(self.device)
         paths, frames = views.rgb.shape[:2]
+        if self.frames is not None:
+            images, row = some_frames(views, A_SCENE, self.generator), self.texts.row(views.caption)
+            self.frames.add(encode_frames(images, self.codec, [row] * A_SCENE))
         orders = [order(paths, frames, self.generator) for _ in range(TOGETHER)]
         return [scene_clip(views, chosen, self.recipe.errors, self.generator) for chosen in orders]
 
@@ -80,3 +85,8 @@ class Supply:
         pans = round(self.recipe.batch * self.recipe.photos) if self.pans is not None and len(self.pans) > 0 else 0
         parts = [self.scenes.draw(self.recipe.batch - pans, generator)]
         return Latents.concat([*parts, self.pans.draw(pans, generator)]) if pans else parts[0]
+
+    def draw_frames(self, generator: torch.Generator) -> Latents | None:
+        """A batch of single frames with captions; None if the recipe has none."""
+        count = round(self.recipe.batch * self.recipe.first_frames)
+        return self.frames.draw(max(1, count), generator) if self.frames is not None else None

@@ -6,13 +6,14 @@ paths, colours and depth errors. The bank is a ring: when it is full, the oldest
 """
 
 import json
+import os
 import queue
 import random
 import shutil
 import threading
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,11 +32,12 @@ from lyra.train.denoiser_clips import Clip, Views
 class Latents:
     """Training examples: normalised latents of the true frames and of the warp, mask channels, and captions.
 
-    `caption` is a row of the bank's table of texts (0: no text). The first frame is latent frame 0 of `target`.
+    `caption` is a row of the bank's table of texts (0: no text). The first frame is latent frame 0 of `target`. Warp
+    and mask of single frames have no channels.
     """
 
     target: Float[Tensor, "b c t h w"]
-    warp: Float[Tensor, "b c t h w"]
+    warp: Float[Tensor, "b e t h w"]
     mask: Float[Tensor, "b d t h w"]
     caption: Int64[Tensor, " b"]
 
@@ -106,24 +108,52 @@ def is_held_out(name: str, share: float) -> bool:
     return zlib.crc32(f"held out {name}".encode()) < share * 2**32
 
 
-def static_scenes(root: str | Path) -> list[Path]:
-    """The folders of complete scenes below `root`, by name; none is no error, since scenes may still come."""
-    found = Path(root).rglob("scene.json")
-    return sorted((path.parent for path in found if not path.parent.name.endswith(".partial")), key=lambda p: p.name)
+def static_scenes(root: str | Path, known: Container[str] = ()) -> list[Path]:
+    """The folders of complete scenes below `root`, by name, but those of `known` names; there may be none yet."""
+    found, folders = [], [Path(root)]
+    while folders:
+        for entry in _folders(folders.pop()):
+            if entry.name not in known and not entry.name.endswith(".partial"):
+                path = Path(entry.path)
+                (found if (path / "scene.json").is_file() else folders).append(path)
+    return sorted(found, key=lambda path: path.name)
+
+
+def _folders(path: Path) -> list[os.DirEntry]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry for entry in entries if entry.is_dir()]
+    except FileNotFoundError:  # scenes may be deleted after their use
+        return []
+
+
+def read_array(path: Path, count: int) -> np.ndarray:
+    """The first `count` items of an array on disk, in pinned memory where there is a GPU.
+
+    Read at one go: page faults of a mapped file cost more than the copy.
+    """
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, in_columns, dtype = header(file)
+        require(not in_columns and count <= shape[0], f"{path} does not hold {count} arrays, one after the other")
+        size = count * int(np.prod(shape[1:])) * dtype.itemsize
+        memory = torch.empty(size, dtype=torch.uint8, pin_memory=torch.cuda.is_available()).numpy()
+        require(file.readinto(memory) == size, f"{path} is shorter than its header says")
+    return memory.view(dtype).reshape(count, *shape[1:])
 
 
 def read_views(folder: Path, depth_of_code: np.ndarray, frames: int) -> Views | None:
     """A scene's plain paths, or None if it moves or is shorter than `frames`; `depth_of_code` [65536] is in metres."""
     facts = json.loads((folder / "scene.json").read_text())
-    rgb = np.load(folder / "rgb.npy", mmap_mode="r")
-    if facts["dynamic"] or rgb.shape[1] < frames:
+    codes = np.load(folder / "depth.npy", mmap_mode="r")
+    if facts["dynamic"] or codes.shape[1] < frames:
         return None
-    paths = min(6, len(rgb))
-    ends = np.load(folder / "depth.npy", mmap_mode="r")[:paths, [0, frames - 1]]
+    paths = min(6, len(codes))
     with np.load(folder / "cameras.npz") as cameras:
         c2w, K = torch.from_numpy(cameras["c2w"][:paths, :frames]), torch.from_numpy(cameras["K"])
-    depth = torch.from_numpy(depth_of_code[ends])
-    return Views(torch.from_numpy(np.array(rgb[:paths, :frames])), depth, c2w, K, facts["caption"])
+    depth = torch.from_numpy(depth_of_code[codes[:paths, [0, frames - 1]]])
+    return Views(torch.from_numpy(read_array(folder / "rgb.npy", paths)[:, :frames]), depth, c2w, K, facts["caption"])
 
 
 @dataclass(frozen=True)
@@ -142,27 +172,28 @@ class Source:
     held_out: float = 0.0
     keep: int | None = None
 
-    def mine(self) -> list[Path]:
-        """The scenes there are now for this process."""
+    def mine(self, known: Container[str] = ()) -> list[Path]:
+        """The scenes there are now for this process, but those of `known` names."""
         return [
             folder
-            for folder in static_scenes(self.root)
+            for folder in static_scenes(self.root, known)
             if zlib.crc32(folder.name.encode()) % self.count == self.rank
             and not is_held_out(folder.name, self.held_out)
         ]
 
 
 class SceneFeed:
-    """Scenes read ahead by a thread: each new one first, then old ones again and again, in random order."""
+    """Scenes read ahead by some threads: each new one first, then old ones again and again, in random order."""
 
-    def __init__(self, source: Source, depth_of_code: np.ndarray, seed: int = 0) -> None:
+    def __init__(self, source: Source, depth_of_code: np.ndarray, seed: int = 0, readers: int = 4) -> None:
         self.source, self._depth = source, depth_of_code
         self.seen: list[Path] = []
-        self._left_out: set[str] = set()
+        self._known: set[str] = set()
         self._new: list[Path] = []
-        self._random = random.Random(seed)
-        self._ready: queue.Queue[Views] = queue.Queue(maxsize=2)
-        threading.Thread(target=self._read, daemon=True).start()
+        self._random, self._lock = random.Random(seed), threading.Lock()
+        self._ready: queue.Queue[Views] = queue.Queue(maxsize=readers)
+        for work in (self._look, *[self._read] * readers):
+            threading.Thread(target=work, daemon=True).start()
 
     def next(self, wait: float = 0.0) -> Views | None:
         """A scene, or None if none is there within `wait` seconds."""
@@ -171,24 +202,25 @@ class SceneFeed:
         except queue.Empty:
             return None
 
-    def _read(self) -> None:
-        scanned = -1e9
+    def _look(self) -> None:
         while True:
-            if time.monotonic() - scanned >= self.source.rescan:
-                known = {path.name for path in (*self.seen, *self._new)} | self._left_out
-                self._new += [path for path in self.source.mine() if path.name not in known]
-                scanned = time.monotonic()
-            if not self._new and not self.seen:
-                time.sleep(0.2)
-                continue
-            folder = self._new.pop(0) if self._new else self._random.choice(self.seen)
-            views = self._views(folder)
+            for folder in self.source.mine(self._known):
+                self._known.add(folder.name)
+                self._new.append(folder)
+            time.sleep(self.source.rescan)
+
+    def _read(self) -> None:
+        while True:
+            with self._lock:
+                folder = self._new.pop(0) if self._new else self._random.choice(self.seen) if self.seen else None
+            views = None if folder is None else self._views(folder)
             if views is None:
-                self._left_out.add(folder.name)
+                time.sleep(0.05)
                 continue
-            if folder not in self.seen:
-                self.seen.append(folder)
-                self._tidy()
+            with self._lock:
+                if folder not in self.seen:
+                    self.seen.append(folder)
+                    self._tidy()
             self._ready.put(views)
 
     def _views(self, folder: Path) -> Views | None:
@@ -197,16 +229,15 @@ class SceneFeed:
             return read_views(folder, self._depth, self.source.frames)
         except (OSError, ValueError, KeyError) as error:
             print(f"left out {folder}: {error}", flush=True)
-            if folder in self.seen:
-                self.seen.remove(folder)
+            with self._lock:
+                if folder in self.seen:
+                    self.seen.remove(folder)
             return None
 
     def _tidy(self) -> None:
         keep = self.source.keep
         if keep is not None and len(self.seen) > keep:
-            oldest = self.seen.pop(0)
-            self._left_out.add(oldest.name)
-            shutil.rmtree(oldest, ignore_errors=True)
+            shutil.rmtree(self.seen.pop(0), ignore_errors=True)
 
 
 class Texts:
