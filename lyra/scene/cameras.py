@@ -31,6 +31,11 @@ class Cameras:
     times: Float[Tensor, "*b"] | None = None
 
     def __post_init__(self) -> None:
+        self._check_shapes()
+        if not self.c2w.is_meta:
+            self._check_values()
+
+    def _check_shapes(self) -> None:
         shape = tuple(self.c2w.shape)
         require(shape[-2:] == (4, 4), f"Cameras: c2w must be [..., 4, 4], got {list(shape)}")
         require(
@@ -46,8 +51,6 @@ class Cameras:
                 tuple(self.times.shape) == shape[:-2],
                 f"Cameras: times must be {list(shape[:-2])} to go with c2w {list(shape)}, got {list(self.times.shape)}",
             )
-        if not self.c2w.is_meta:
-            self._check_values()
 
     def _check_values(self) -> None:
         c2w, K = self.c2w.detach(), self.K.detach()
@@ -102,12 +105,20 @@ class Cameras:
     def __getitem__(self, index) -> "Cameras":
         """Index the batch dimensions."""
         times = None if self.times is None else self.times[index]
-        return replace(self, c2w=self.c2w[index], K=self.K[index], times=times)
+        return self._checked(self.c2w[index], self.K[index], times)
 
     def to(self, *args, **kwargs) -> "Cameras":
         """As `Tensor.to`, for device and floating dtype."""
         times = None if self.times is None else self.times.to(*args, **kwargs)
-        return replace(self, c2w=self.c2w.to(*args, **kwargs), K=self.K.to(*args, **kwargs), times=times)
+        return self._checked(self.c2w.to(*args, **kwargs), self.K.to(*args, **kwargs), times)
+
+    def _checked(self, c2w: Tensor, K: Tensor, times: Tensor | None) -> "Cameras":
+        """Cameras of values known to be right; checking them again would wait for the GPU."""
+        cameras = object.__new__(Cameras)
+        for name, value in (("c2w", c2w), ("K", K), ("width", self.width), ("height", self.height), ("times", times)):
+            object.__setattr__(cameras, name, value)
+        cameras._check_shapes()
+        return cameras
 
     def flatten(self) -> "Cameras":
         """One batch dimension."""

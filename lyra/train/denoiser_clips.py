@@ -120,18 +120,19 @@ def scene_clip(views: Views, chosen: Int64[Tensor, "t 2"], errors: Errors | None
     frames = to_signed(views.rgb[path, frame]).permute(0, 3, 1, 2)
     depth = views.depth[path[0], int(frame[0] != 0)]
     c2w = views.c2w[path, frame]
-    c2w = (invert_rigid(c2w[:1]) @ c2w).float().to(frames.device)
-    K, options = views.K.float().to(frames.device), CacheOptions.for_width(frames.shape[-1])
+    c2w = (invert_rigid(c2w[:1]) @ c2w).float()
+    K, options = views.K.float(), CacheOptions.for_width(frames.shape[-1])
     if errors is not None:
         frames = _recoloured(frames, generator)
         if float(torch.rand((), generator=generator)) >= errors.exact:
             depth = mistaken(depth, errors, generator)
             lens = torch.ones(3, 3)
             lens[0, 0] = lens[1, 1] = 1 + _uniform(generator, -errors.focal, errors.focal)
-            K = K * lens.to(K)
+            K = K * lens
             options = replace(options, drop_edges=_uniform(generator, 0.0, 1.0) >= errors.keep_edges)
     height, width = frames.shape[-2:]
-    cameras = Cameras(c2w, K.expand(len(c2w), 3, 3), width, height)
+    # Checked on the CPU: each check would wait for the GPU.
+    cameras = Cameras(c2w, K.expand(len(c2w), 3, 3), width, height).to(frames.device)
     warped = Cache.from_depth(frames[:1], depth[None], cameras[:1], options).warp(cameras)
     clip = Clip(frames.transpose(0, 1), warped.image.transpose(0, 1), warped.mask, views.caption)
     return _mirrored(clip) if errors is not None and _below(generator, 2) else clip
