@@ -1,30 +1,36 @@
-"""`lyra generate`: a photograph to a scene."""
+"""`lyra generate`: a photograph, or words, to a scene."""
 
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from lyra.cli.imagine import DEFAULT, Into, Options, PhotoIn, asked, say, start
+from lyra.cli.imagine import DEFAULT, Into, Options, asked, say, start
 from lyra.cli.report import AsJson, finish, stages
+from lyra.cli.text import NO_WORDS, Words, picture, with_words
 
 
 def generate(
-    photo: PhotoIn,
+    photo: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO")] = None,
     *,
     out: Into,
+    words: Annotated[Words, tyro.conf.arg(name="")] = NO_WORDS,
     quality: Literal["draft", "standard", "full"] = "standard",
     surface: Literal["photo", "student"] = "photo",
     options: Annotated[Options, tyro.conf.arg(name="")] = DEFAULT,
     json: AsJson = False,
 ) -> None:
-    """Turn a photograph into a scene that you can walk around in.
+    """Turn a photograph, or words (--text), into a scene that you can walk around in.
 
-    The folder gets scene.ply, scene.spz, viewer.html (open it), orbit.mp4, preview.png, cameras.json and report.json.
+    The folder gets scene.ply, scene.spz, viewer.html (open it), orbit.mp4, preview.png, cameras.json and report.json;
+    from words also picture.png, where the scene begins, and candidates.png, from which it was chosen.
 
     Args:
         photo: Any image file that Pillow reads.
         out: The folder to fill. A run that was cut off goes on there.
+        words: Words instead of a photograph.
         quality: draft shows only what the photo knows, standard imagines the rest, full takes more steps for it.
         surface: photo keeps the photo's own pixels where it shows something; student takes everything from the
             splat decoder, which is softer.
@@ -32,11 +38,17 @@ def generate(
         json: Print one JSON object instead of text.
     """
     from lyra import pipeline
+    from lyra.scene import require
 
+    require((photo is None) != (words.text is None), "give either a photograph or --text with words, and not both")
     began = time.perf_counter()
     with stages() as watch:
         job = start(out, options, watch)
-        scene = pipeline.generate(photo, quality, **asked(options), surface=surface, job=job)
+        painted = None if words.text is None else picture(words, out, options, job, json)
+        image = photo if painted is None else painted.image
+        scene = pipeline.generate(image, quality, **asked(options), surface=surface, job=job)
+        if painted is not None:
+            scene = replace(scene, report=with_words(scene.report, painted))
         files = scene.save(out, job)
     say(scene.report, json)
     seconds = time.perf_counter() - began
