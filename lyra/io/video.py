@@ -81,9 +81,14 @@ def load_video(
     return Video(torch.stack(thinned.frames), times.float(), rate, tuple(notes))
 
 
-def stream_video(path: str | os.PathLike, *, fps: float = 24.0) -> Iterator[tuple[float, UInt8[Tensor, "3 h w"]]]:
-    """(seconds, frame) one by one at full size, for videos that do not fit into memory. Errors as `load_video`."""
-    return _stream(path, None, fps, [])
+def stream_video(
+    path: str | os.PathLike, *, fps: float = 24.0, max_pixels: int | None = None, notes: list[str] | None = None
+) -> Iterator[tuple[float, UInt8[Tensor, "3 h w"]]]:
+    """(seconds, frame) one by one, for videos that do not fit into memory; at full size unless `max_pixels` is given.
+
+    Sentences about damage and size are appended to `notes`. Errors as `load_video`.
+    """
+    return _stream(path, max_pixels, fps, [] if notes is None else notes)
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""A monocular video as the model sees it: evenly timed frames, the cameras that took them, one consistent depth."""
