@@ -1,4 +1,4 @@
-"""`lyra generate`: a photograph, or words, to a scene."""
+"""`lyra generate`: a photograph, or words, to a scene; a video to a scene that moves."""
 
 import time
 from dataclasses import replace
@@ -10,6 +10,7 @@ import tyro
 from lyra.cli.imagine import DEFAULT, Into, Options, asked, say, start
 from lyra.cli.report import AsJson, finish, stages
 from lyra.cli.text import NO_WORDS, Words, picture, with_words
+from lyra.cli.video import VIDEO, VideoOptions, generate_video, is_video
 
 
 def generate(
@@ -20,27 +21,33 @@ def generate(
     quality: Literal["draft", "standard", "full"] = "standard",
     surface: Literal["photo", "student"] = "photo",
     options: Annotated[Options, tyro.conf.arg(name="")] = DEFAULT,
+    video: Annotated[VideoOptions, tyro.conf.arg(name="")] = VIDEO,
     json: AsJson = False,
 ) -> None:
     """Turn a photograph, or words (--text), into a scene that you can walk around in.
 
     The folder gets scene.ply, scene.spz, viewer.html (open it), orbit.mp4, preview.png, cameras.json and report.json;
     from words also picture.png, where the scene begins, and candidates.png, from which it was chosen.
+    A video, an animation or a folder of numbered images becomes a scene that moves: scene.lyra4d, viewer.html,
+    fixed-camera.mp4, bullet-time.mp4, preview.png, cameras.json and report.json.
 
     Args:
-        photo: Any image file that Pillow reads.
+        photo: Any image file that Pillow reads, or a video.
         out: The folder to fill. A run that was cut off goes on there.
         words: Words instead of a photograph.
         quality: draft shows only what the photo knows, standard imagines the rest, full takes more steps for it.
         surface: photo keeps the photo's own pixels where it shows something; student takes everything from the
             splat decoder, which is softer.
         options: How to imagine.
+        video: Of videos.
         json: Print one JSON object instead of text.
     """
     from lyra import pipeline
     from lyra.scene import require
 
     require((photo is None) != (words.text is None), "give either a photograph or --text with words, and not both")
+    if photo is not None and is_video(photo):
+        return generate_video(photo, out, quality, options, video, json)
     began = time.perf_counter()
     with stages() as watch:
         job = start(out, options, watch)
