@@ -115,7 +115,7 @@ class _State:
         elif word not in _plain():
             if word.isdigit():
                 self.count = max(1, min(6, int(word[:3])))
-            elif not all(unicodedata.category(c) in ("Po", "Pd", "Ps", "Pe", "Mn", "Sk", "Pi", "Pf") for c in word):
+            elif any(unicodedata.category(c)[0] in "LN" or unicodedata.category(c) == "So" for c in word):
                 self.unknown.append(said)
 
     def settle(self) -> None:
