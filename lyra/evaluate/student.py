@@ -1,26 +1,31 @@
 """How good the student's scenes are: against its teacher's frames, and against true pictures at unseen cameras.
 
-Beside it, on the same frames: Gaussians optimised for the scene, the first view's pixels unprojected, and draft mode.
-Lengths are in units of the first view's median depth.
+Beside it, on the same frames: Gaussians optimised for the scene, the first view's pixels unprojected, draft mode, and
+the student's scene with the first view's own pixels in front ("student + photo": what `lyra generate` makes). Lengths
+are in units of the first view's median depth.
 """
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from lyra.depth import DepthMap
 from lyra.evaluate.optimise import OptimiseOptions, optimise
 from lyra.evaluate.samples import synchronise
 from lyra.evaluate.scores import Scores, region_scores
 from lyra.evaluate.teacher import first_camera, in_units
 from lyra.evaluate.true_scenes import TrueScene
 from lyra.evaluate.visibility import regions
+from lyra.pipeline.surface import seen_by, with_photo
+from lyra.pipeline.views import FirstView as Photo
 from lyra.render import Rendering, render
 from lyra.scene import Cameras, Gaussians
 from lyra.train.student_eval import reconstruct, unprojected
+from lyra.train.student_scenes import FirstView
 from lyra.train.synthesis import TeacherSample
 
 
@@ -63,9 +68,13 @@ class StudentEvaluation:
         """
         background = self._background(scene)
         with torch.no_grad():
-            reconstruct(self.decoder, sample, self.keep)  # the first call also loads kernels
+            if self.device.type == "cuda":
+                reconstruct(self.decoder, sample, self.keep)  # the first call also loads kernels
+            student = self._timed("student", lambda: reconstruct(self.decoder, sample, self.keep))
+            both = self._timed("student + photo", lambda: with_own_pixels(scene.view, student.gaussians))
             made = [
-                self._timed("student", lambda: reconstruct(self.decoder, sample, self.keep)),
+                student,
+                replace(both, seconds=student.seconds + both.seconds),
                 self._timed("draft", lambda: reconstruct(self.decoder, draft, self.keep)),
                 self._timed("unprojected", lambda: unprojected(scene.view).to(self.device)),
             ]
@@ -143,3 +152,11 @@ class StudentEvaluation:
             seconds, counts = torch.tensor(values, dtype=torch.float64).T
             facts[name] = {"seconds": round(float(seconds.median()), 4), "gaussians": round(float(counts.mean()))}
         return {"scenes": self.scenes, "sets": self.scores.means(), "methods": facts, "keep": self.keep}
+
+
+def with_own_pixels(view: FirstView, scene: Gaussians) -> Gaussians:
+    """The student's scene of a view (in median depths) behind the view's own pixels, as `lyra generate` makes it."""
+    known = view.depth.isfinite() & (view.depth > 0)
+    depth = torch.where(known, view.depth / view.unit, torch.inf)
+    photo, here = Photo(view.image, DepthMap(depth, view.K, known, "relative")), scene.to("cpu")
+    return with_photo(photo, view.image, replace(here, seen=seen_by(photo, here.means))).to(scene.means.device)

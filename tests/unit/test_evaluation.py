@@ -10,6 +10,7 @@ from scipy.ndimage import distance_transform_edt
 from lyra.decoder import MINI, SplatDecoder
 from lyra.evaluate.filling import fill_nearest, fill_telea, nearest_valid
 from lyra.evaluate.optimise import OptimiseOptions
+from lyra.evaluate.samples import Samples
 from lyra.evaluate.scores import Scores, markdown, region_scores
 from lyra.evaluate.student import StudentEvaluation
 from lyra.evaluate.teacher import TeacherEvaluation, in_units, warped_views
@@ -177,6 +178,15 @@ def test_a_perfect_teacher_wins_everywhere(room):
     ] * 2
 
 
+def test_true_pictures_through_the_codec_are_the_ceiling(room, tmp_path):
+    """The shipped codec: 24.1 dB for pictures this small."""
+    part = _small(room, [6, 7])
+    rebuilt = Samples("mini", tmp_path, "cpu", 0, draft=True).rebuilt(part)
+    assert rebuilt.shape == part.images.shape and rebuilt.dtype == torch.uint8
+    error = (rebuilt.float() - part.images.float()).square().mean() / 255**2
+    assert -10 * error.log10() > 23
+
+
 def test_student_evaluation_scores_every_method(room):
     """A decoder with random weights is worse than unprojection; optimisation is better on the frames it saw."""
     scene = _small(room, [0, 1, 6, 7, 12])
@@ -191,10 +201,11 @@ def test_student_evaluation_scores_every_method(room):
     made = evaluation.attempts(scene, sample, sample, frames, OptimiseOptions(steps=40, refine_from=1.0))
     evaluation.add(scene, made, videos)
     found = evaluation.results()
-    assert set(found["methods"]) == {"student", "draft", "unprojected", "optimised"}
+    assert set(found["methods"]) == {"student", "student + photo", "draft", "unprojected", "optimised"}
     for what in ("teacher frames", "true, on paths", "true, off paths"):
+        assert found["sets"][what]["student"]["psnr"] < found["sets"][what]["student + photo"]["psnr"]
         assert found["sets"][what]["student"]["psnr"] < found["sets"][what]["unprojected"]["psnr"]
     rows = found["sets"]["teacher frames"]
     assert rows["optimised"]["psnr"] > rows["unprojected"]["psnr"] + 0.5  # measured 0.95
     assert found["sets"]["true, on paths"]["unprojected"]["depth_error"] < 0.5
-    assert len(evaluation.rows) == 3 and len(evaluation.columns) == 6
+    assert len(evaluation.rows) == 3 and len(evaluation.columns) == 7
