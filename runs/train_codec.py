@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from lyra.metrics import LPIPS
+from lyra.teacher.codec import VideoCodec
 from lyra.train import clip_data, codec_eval
 from lyra.train.codec import PRESETS, Clock, CodecTrainer, fit, recipe_text
 
@@ -40,6 +41,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-gib", type=float, default=40, help="memory for rendered clips")
     parser.add_argument("--first-scenes", type=int, default=100, help="wait for so many clips a process at the start")
     parser.add_argument("--rate", type=float, help="learning rate, in place of the preset's")
+    parser.add_argument("--start", type=Path, help="folder of weights to start from")
+    parser.add_argument(
+        "--decoder-only", action="store_true", help="with --start: the encoder stays as it is, and so do all latents"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--val-clips", type=int, default=24)
     parser.add_argument("--val-size", type=int, nargs=3, default=(25, 256, 448), metavar=("FRAMES", "HEIGHT", "WIDTH"))
@@ -89,7 +94,8 @@ def finish(trainer: CodecTrainer, args: argparse.Namespace, data: Data, lpips: L
     generator = torch.Generator().manual_seed(1)
     with torch.autocast(trainer.device.type, torch.bfloat16, enabled=trainer.device.type == "cuda"):
         draws = (data.draw(generator, 4) for _ in range(2 if args.preset == "tiny" else 50))
-        codec_eval.measure_statistics(codec, draws)
+        if not args.decoder_only:  # else those of the weights it started from hold
+            codec_eval.measure_statistics(codec, draws)
     codec.save(args.out)
     results, outputs = codec_eval.evaluate(codec, data.sets, lpips)
     results["training"] = {
@@ -124,6 +130,8 @@ def main() -> None:
     data = Data(args, recipe.shape, recipe.pans, device)
     lpips = LPIPS.load(args.lpips, "vgg").to(device, memory_format=torch.channels_last)
     trainer = CodecTrainer(recipe, device, args.seed, RANK, WORLD)
+    if args.start:
+        trainer.begin_with(VideoCodec.load(args.start), args.decoder_only)
     checkpoint = args.state / "checkpoint.pt"
     if checkpoint.is_file():
         trainer.restore(checkpoint)

@@ -9,6 +9,8 @@ recipe.json, samples.png (image | predicted | true depth; photographs: image | p
 
 import argparse
 import json
+import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -34,6 +36,7 @@ def arguments() -> argparse.Namespace:
     add("--worlds-val", type=Path, help="folder of held-out scenes (default: hold out some of --worlds)")
     add("--photos", type=Path, help="pack written by runs/fetch_photos.py, for samples.png")
     add("--backbone", type=Path, help="encoder weights written by runs/fetch_backbone.py (default: random)")
+    add("--start", type=Path, help="folder of weights to start from, in place of --backbone")
     add("--motorcycle", type=Path, help="photograph with true depth, written by runs/fetch_backbone.py")
     add("--out", type=Path, required=True)
     add("--state", type=Path, default=Path("cache/depth_state"), help="checkpoint folder, for resuming")
@@ -136,6 +139,7 @@ def finish(trainer: DepthTrainer, pool: FramePool, frames: Frames, args: argpars
 def main() -> None:
     """Load, train until the time is up, evaluate."""
     args = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was learnt is saved
     args.out.mkdir(parents=True, exist_ok=True)
     device = torch.device(args.device)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
@@ -148,7 +152,9 @@ def main() -> None:
         time.sleep(1)
     pool = fill(args, held_out, device)
     frames = val_frames(held_out, args.val_frames, device)
-    trainer = DepthTrainer(recipe, device, args.seed, args.backbone)
+    trainer = DepthTrainer(recipe, device, args.seed, None if args.start else args.backbone)
+    if args.start:
+        trainer.begin_with(MiniDepth.load(args.start, device))
     checkpoint = args.state / "checkpoint.pt"
     if checkpoint.is_file():
         trainer.restore(checkpoint)

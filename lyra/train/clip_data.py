@@ -103,10 +103,15 @@ class ClipPool:
                 self._take(folder)
 
     def _take(self, folder: Path) -> None:
-        frames = _mapped(folder)
-        if frames.shape[1:4] != self.size:
+        try:
+            shape = _mapped(folder).shape
+            if shape[1:4] != self.size:
+                return
+            frames = read_array(folder / "rgb.npy", min(shape[0], len(self._buffer) - self.count))
+        except (OSError, ValueError) as error:  # old scenes may be deleted to make room
+            print(f"left out {folder}: {error}", flush=True)
             return
-        part = torch.from_numpy(np.array(frames[: len(self._buffer) - self.count]))
+        part = torch.from_numpy(frames)
         self._buffer[self.count : self.count + len(part)] = part.to(self._buffer.device)
         self.count += len(part)
 
@@ -119,6 +124,22 @@ class ClipPool:
                 time.sleep(seconds)
 
         threading.Thread(target=loop, daemon=True).start()
+
+
+def read_array(path: Path, count: int) -> np.ndarray:
+    """The first `count` items of an array on disk, in pinned memory where there is a GPU.
+
+    Read at one go: page faults of a mapped file cost more than the copy.
+    """
+    with path.open("rb") as file:
+        version = np.lib.format.read_magic(file)
+        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, in_columns, dtype = header(file)
+        require(not in_columns and count <= shape[0], f"{path} does not hold {count} arrays, one after the other")
+        size = count * int(np.prod(shape[1:])) * dtype.itemsize
+        memory = torch.empty(size, dtype=torch.uint8, pin_memory=torch.cuda.is_available()).numpy()
+        require(file.readinto(memory) == size, f"{path} is shorter than its header says")
+    return memory.view(dtype).reshape(count, *shape[1:])
 
 
 def _mapped(folder: Path) -> np.ndarray:

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lyra.scene import require
 from lyra.teacher.causal_vae import ResidualBlock, VaeConfig
 from lyra.teacher.codec import MINI, VideoCodec
 from lyra.train import checkpoint
@@ -57,10 +58,26 @@ class CodecTrainer:
         calm(self.codec.vae)
         self.average = VideoCodec(recipe.vae).to(device).requires_grad_(False).eval()
         self.average.load_state_dict(self.codec.state_dict())
-        self.optimizer = Muon(self.codec.vae.parameters(), 0.0)
+        self.optimizer = self._optimizer()
         self.generator = torch.Generator().manual_seed(seed * 1000 + rank)
         self.noise = torch.Generator(device).manual_seed(seed * 1000 + rank)  # too many to draw on the CPU
         self.step, self.elapsed = 0, 0.0
+
+    def _optimizer(self) -> Muon:
+        return Muon((p for p in self.codec.vae.parameters() if p.requires_grad), 0.0)
+
+    def begin_with(self, codec: VideoCodec, decoder_only: bool = False) -> None:
+        """Start from given weights; with `decoder_only` the encoder keeps them, so that latents stay what they are."""
+        require(
+            codec.config == self.recipe.vae,
+            f"the weights to start from have another configuration: {codec.config} instead of {self.recipe.vae}",
+        )
+        for network in (self.codec, self.average):
+            network.load_state_dict(codec.state_dict())
+        if decoder_only:
+            for part in (self.codec.vae.encoder, self.codec.vae.quant_conv):
+                part.requires_grad_(False)
+            self.optimizer = self._optimizer()
 
     def gradients(self, video: Tensor, lpips: nn.Module | None) -> dict[str, Tensor]:
         """Forward and backward; gradients are averaged over the processes. Returns the loss terms."""
@@ -70,7 +87,7 @@ class CodecTrainer:
             output = self.codec.vae.decode(latents + self.recipe.latent_noise * noise).sample
             total, terms = codec_loss(output, video, latents, lpips, self.recipe.loss, self.generator)
         total.backward()
-        grads = [parameter.grad for parameter in self.codec.vae.parameters()]
+        grads = [parameter.grad for parameter in self.codec.vae.parameters() if parameter.requires_grad]
         if self.world > 1:
             flat = torch.cat([grad.flatten() for grad in grads])
             torch.distributed.all_reduce(flat, torch.distributed.ReduceOp.AVG)

@@ -1,5 +1,6 @@
 """Train the depth network against the clock: resumable, averaged weights, saved every minute."""
 
+import contextlib
 import json
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from lyra.depth.mini import MiniDepth
 from lyra.depth.network import DepthConfig, DepthNetwork
 from lyra.train import checkpoint
 from lyra.train.depth_augment import DepthBatch, crop, photographed
@@ -83,6 +85,11 @@ class DepthTrainer:
             for (encoder, matrix), parameters in groups.items()
         ]
 
+    def begin_with(self, model: MiniDepth) -> None:
+        """Start from given weights."""
+        for network in (self.network, self.average):
+            network.load_state_dict(model.network.state_dict())
+
     def draw(self, pool: FramePool) -> DepthBatch:
         """The batch of the present step: random frames, crops and looks; a share `plain` of it stays as rendered."""
         count, height, width = self.recipe.shapes[self.step % len(self.recipe.shapes)]
@@ -145,7 +152,8 @@ def fit(trainer: DepthTrainer, pool: FramePool, clock: Clock, save: Callable[[],
     recipe, before = trainer.recipe, trainer.elapsed
     started = saved = logged = time.monotonic()
     images, totals, first = 0, {}, True
-    with log.open("a") as file:
+    with log.open("a") as file, contextlib.ExitStack() as last:
+        last.callback(save)  # also when the process is told to end
         while (now := time.monotonic()) < clock.deadline:
             trainer.elapsed = before + now - started
             rate = trainer.rate(trainer.elapsed / clock.schedule_seconds)
@@ -167,7 +175,6 @@ def fit(trainer: DepthTrainer, pool: FramePool, clock: Clock, save: Callable[[],
             if now - saved >= recipe.save_every:
                 save()
                 saved = time.monotonic()
-    save()
 
 
 def recipe_text(recipe: DepthTraining) -> str:

@@ -76,7 +76,12 @@ class FramePool:
                 return
             if folder not in self._known and folder not in without:
                 self._known.add(folder)
-                self.scenes += self._add(read_frames(folder, self._every))
+                try:
+                    frames = read_frames(folder, self._every)
+                except (OSError, ValueError) as error:  # old scenes may be deleted to make room
+                    print(f"left out {folder}: {error}", flush=True)
+                    continue
+                self.scenes += self._add(frames)
 
     @property
     def full(self) -> bool:

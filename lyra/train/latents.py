@@ -25,6 +25,7 @@ from torch import Tensor
 from lyra.scene import require
 from lyra.teacher.codec import VideoCodec
 from lyra.teacher.cosmos import CosmosConfig, pool_masks
+from lyra.train.clip_data import read_array
 from lyra.train.denoiser_clips import Clip, Views
 
 
@@ -125,22 +126,6 @@ def _folders(path: Path) -> list[os.DirEntry]:
             return [entry for entry in entries if entry.is_dir()]
     except FileNotFoundError:  # scenes may be deleted after their use
         return []
-
-
-def read_array(path: Path, count: int) -> np.ndarray:
-    """The first `count` items of an array on disk, in pinned memory where there is a GPU.
-
-    Read at one go: page faults of a mapped file cost more than the copy.
-    """
-    with path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, in_columns, dtype = header(file)
-        require(not in_columns and count <= shape[0], f"{path} does not hold {count} arrays, one after the other")
-        size = count * int(np.prod(shape[1:])) * dtype.itemsize
-        memory = torch.empty(size, dtype=torch.uint8, pin_memory=torch.cuda.is_available()).numpy()
-        require(file.readinto(memory) == size, f"{path} is shorter than its header says")
-    return memory.view(dtype).reshape(count, *shape[1:])
 
 
 def read_views(folder: Path, depth_of_code: np.ndarray, frames: int) -> Views | None:
