@@ -54,6 +54,16 @@ def tables(results: dict) -> str:
     )
 
 
+def write(args: argparse.Namespace, evaluation: StudentEvaluation, facts: dict) -> None:
+    """The results of the scenes so far: a run that is cut off has not been for nothing."""
+    results = evaluation.results() | facts
+    with replacing_file(args.out / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(results, indent=1) + "\n")
+    with replacing_file(args.out / "table.md") as temporary:
+        temporary.write_text(tables(results))
+    write_sheet(evaluation.rows[:24], evaluation.columns, args.out / "sheet.png")
+
+
 def main() -> None:
     """Generate, reconstruct, score, write."""
     args = arguments()
@@ -65,25 +75,21 @@ def main() -> None:
     decoder = SplatDecoder.load(weights.folder(args.model, "decoder"), imagined.source.codec.encode_raw).to(device)
     evaluation = StudentEvaluation(decoder, lpips, device, args.keep, args.every)
     options = OptimiseOptions(steps=args.optimise_steps, seed=args.seed) if args.optimise_steps else None
+    facts = {
+        "model": imagined.mark | {"decoder": weights.fingerprint(weights.folder(args.model, "decoder"))},
+        "optimise_steps": args.optimise_steps,
+        "lpips_network": lpips.net,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "torch": torch.__version__,
+    }
     for scene in still_scenes(args.worlds, args.scenes):
         sample, draft = imagined.of(scene.view), drafts.of(scene.view)
         frames = imagined.frames(sample)
         evaluation.add(scene, evaluation.attempts(scene, sample, draft, frames, options), frames)
+        facts["seconds_teacher"] = [round(seconds, 2) for seconds in imagined.seconds]
+        write(args, evaluation, facts)
         print(f"{scene.name} done", flush=True)
-    results = evaluation.results() | {
-        "model": imagined.mark | {"decoder": weights.fingerprint(weights.folder(args.model, "decoder"))},
-        "optimise_steps": args.optimise_steps,
-        "lpips_network": lpips.net,
-        "seconds_teacher": [round(seconds, 2) for seconds in imagined.seconds],
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-        "torch": torch.__version__,
-    }
-    with replacing_file(args.out / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(results, indent=1) + "\n")
-    with replacing_file(args.out / "table.md") as temporary:
-        temporary.write_text(tables(results))
-    print(tables(results))
-    write_sheet(evaluation.rows[:24], evaluation.columns, args.out / "sheet.png")
+    print((args.out / "table.md").read_text())
 
 
 if __name__ == "__main__":

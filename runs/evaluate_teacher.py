@@ -89,6 +89,18 @@ def tables(results: dict) -> str:
     return "\n".join(parts)
 
 
+def write(args: argparse.Namespace, evaluation: TeacherEvaluation, facts: dict) -> None:
+    """The results of the scenes so far: a run that is cut off has not been for nothing."""
+    results = evaluation.results() | facts
+    with replacing_file(args.out / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(results, indent=1) + "\n")
+    with replacing_file(args.out / "table.md") as temporary:
+        temporary.write_text(tables(results))
+    shown = evaluation.pictures[:24]
+    names = list(shown[0].images)
+    write_sheet([[picture.images[name] for name in names] for picture in shown], names, args.out / "worlds.png")
+
+
 def main() -> None:
     """Generate, score, write."""
     args = arguments()
@@ -98,24 +110,18 @@ def main() -> None:
     samples = Samples(args.model, args.latents or args.out / "latents", args.device, args.seed, args.steps)
     encoder = None if args.backbone is None else image_encoder(args.backbone).to(args.device)
     evaluation = TeacherEvaluation(lpips, i3d, torch.device(args.device), args.every, encoder)
-    for scene in still_scenes(args.worlds, args.scenes):
-        evaluation.add(scene, samples.frames(samples.of(scene.view)), samples.rebuilt(scene))
-        print(f"{scene.name} done", flush=True)
-    results = evaluation.results() | {
+    facts = {
         "model": samples.mark,
         "lpips_network": lpips.net,
-        "seconds_generating": [round(seconds, 2) for seconds in samples.seconds],
         "device": torch.cuda.get_device_name() if args.device.startswith("cuda") else "cpu",
         "torch": torch.__version__,
     }
-    with replacing_file(args.out / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(results, indent=1) + "\n")
-    with replacing_file(args.out / "table.md") as temporary:
-        temporary.write_text(tables(results))
-    print(tables(results))
-    shown = evaluation.pictures[:24]
-    names = list(shown[0].images)
-    write_sheet([[picture.images[name] for name in names] for picture in shown], names, args.out / "worlds.png")
+    for scene in still_scenes(args.worlds, args.scenes):
+        evaluation.add(scene, samples.frames(samples.of(scene.view)), samples.rebuilt(scene))
+        facts["seconds_generating"] = [round(seconds, 2) for seconds in samples.seconds]
+        write(args, evaluation, facts)
+        print(f"{scene.name} done", flush=True)
+    print((args.out / "table.md").read_text())
     if args.photos is not None:
         names = ["photograph, depth", *(kind for kind, *_ in LYRA_SET)]
         write_sheet(photograph_rows(args, samples), names, args.out / "photographs.png")
