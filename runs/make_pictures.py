@@ -1,4 +1,4 @@
-"""Makes the pictures of the README from the example scenes: docs/images/room.jpg and walk.jpg."""
+"""Makes the pictures of the README: docs/images/room.jpg and walk.jpg from the example scenes, generate.jpg anew."""
 
 from pathlib import Path
 
@@ -31,6 +31,13 @@ def main() -> None:
         lyra.render(walk.at(float(t)), view).rgb for t, view in zip(times, (views[i] for i in range(4)), strict=True)
     ]
     save_image(_two_by_two(tiles), ROOT / "docs/images/walk.jpg", quality=88)
+
+    rows = []
+    for name in ("coffee", "pagoda"):
+        scene = lyra.generate(ROOT / f"examples/photos/{name}.jpg")
+        views = scene.orbit(8)[torch.tensor([1, 6])]
+        rows.append(torch.cat([scene.image, *lyra.render(scene.gaussians, views).rgb], -1))
+    save_image(torch.cat(rows, -2).clamp(0, 1), ROOT / "docs/images/generate.jpg", quality=88)
 
 
 def _two_by_two(tiles) -> torch.Tensor:
