@@ -2,8 +2,9 @@
 
 Matrices and convolution kernels (two or more dimensions, at least 4096 elements) are stored as float16, or as int8 with
 one float16 scale a row (the first dimension), value = scale x integer. Everything smaller, and what float16 cannot
-hold, stays float32; tensors of integers stay as they are. The safetensors header says for every tensor how it was
-stored and its shape, and holds the config and a checksum, so a mixed, cut or damaged folder is refused.
+hold, stays float32; tensors of integers stay as they are; of large ones that are all zero only the shape is kept. The
+safetensors header says for every tensor how it was stored and its shape, and holds the config and a checksum, so a
+mixed, cut or damaged folder is refused.
 """
 
 import hashlib
@@ -54,7 +55,7 @@ def save_folder(
         layout[name] = {"stored": kind, "shape": list(value.shape)}
         if kind == "int8":
             stored[name], stored[name + _SCALE] = quantise(value)
-        else:
+        elif kind != "zeros":
             stored[name] = value.to(getattr(torch, kind)).contiguous().clone()
     text = json.dumps(config, indent=1) + "\n"
     header = json.dumps({"layout": layout, "config": config, "crc32": _checksum(stored)})
@@ -120,6 +121,8 @@ def _kind(value: Tensor, precision: str) -> str:
     """How one tensor is stored."""
     if not value.is_floating_point():
         return str(value.dtype).removeprefix("torch.")
+    if value.numel() >= SMALLEST and not value.any():
+        return "zeros"  # layers that start without effect and were not trained yet
     if value.ndim < 2 or value.numel() < SMALLEST or float(value.abs().max()) > _LARGEST_HALF:
         return "float32"
     return precision
@@ -127,6 +130,8 @@ def _kind(value: Tensor, precision: str) -> str:
 
 def _restored(stored: dict[str, Tensor], name: str, how: dict) -> Tensor:
     """One tensor as it was before saving, up to rounding."""
+    if how["stored"] == "zeros":
+        return torch.zeros(how["shape"])
     value = stored[name]
     require(list(value.shape) == how["shape"], f"{name}: stored as {list(value.shape)}, announced as {how['shape']}")
     if how["stored"] != "int8":

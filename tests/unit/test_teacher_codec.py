@@ -75,7 +75,7 @@ def test_wrong_clips_are_named(codec, shape, words):
 
 
 def test_missing_files_are_named(tmp_path):
-    with pytest.raises(InputError, match="config.json"):
+    with pytest.raises(InputError, match=r"config\.json"):
         VideoCodec.load(tmp_path)
 
 
