@@ -36,11 +36,11 @@ def test_the_judge_sees_what_is_there_and_nothing_else():
     judge, test, wanted = Judge(evidence(0.3, 1), asked(CAPTIONS)), evidence(0.3, 2), asked(CAPTIONS)
     seen, chance = judge.scores(test, wanted), judge.by_chance(test, wanted)
     assert seen["room"] > 0.95 and seen["signs"] > 0.95  # measured: 1.0 and 1.0
-    assert abs(chance["room"] - 1 / 7) < 0.05 and abs(chance["signs"] - 0.5) < 0.03  # measured: 0.15 and 0.50
+    assert abs(chance["room"] - 1 / 7) < 0.05 and abs(chance["signs"] - 0.5) < 0.03  # measured: 0.14 and 0.50
     blind = judge.scores(torch.randn(120, 40, generator=torch.Generator().manual_seed(5)), wanted)
-    assert abs(blind["signs"] - 0.5) < 0.1  # measured: 0.49
+    assert abs(blind["signs"] - 0.5) < 0.1  # measured: 0.52
 
 
 def test_diversity_is_none_for_equal_pictures():
     same = torch.ones(3, 4, 10)
-    assert diversity(same) == 0 and diversity(torch.eye(4)[None]) == torch.tensor(2.0).sqrt().double()
+    assert diversity(same) == 0 and abs(diversity(torch.eye(4)[None]) - 2**0.5) < 1e-12
