@@ -18,7 +18,7 @@ from lyra.scene import Cameras, DynamicGaussians, Gaussians
 from lyra.teacher.cache import CacheOptions, depth_edges
 from lyra.video.survey import Survey
 
-_SOURCES = 9  # frames whose pixels may become part of what stands still
+_SOURCES = 5  # frames whose pixels may become part of what stands still
 _SIZE, _OPACITY = 0.6, 0.99  # standard deviation in pixels
 _NEAR, _FREE = 0.1, 0.15  # relative depths: one surface; clearly before it
 _FRONT = 1.05  # a moving pixel at a depth edge is kept if it is on the near side, so much behind the nearest

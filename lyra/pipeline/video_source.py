@@ -14,7 +14,7 @@ from lyra.teacher.cache import Cache, CacheOptions
 from lyra.video.footage import Footage
 from lyra.video.survey import Survey
 
-_PLANNED = 3  # frames of the video at which a path is tried out
+_PLANNED = 2  # frames of the video at which a path is tried out
 
 
 @dataclass(frozen=True, eq=False)

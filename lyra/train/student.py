@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lyra.decoder import DecoderConfig, SplatDecoder
-from lyra.decoder.maps import Encode
+from lyra.decoder.maps import Encode, Times
 from lyra.render import Rendering
 from lyra.scene import Cameras, Gaussians, require
 from lyra.train import checkpoint
@@ -103,7 +103,7 @@ class StudentTrainer:
         """Add one lesson's gradients to the decoder; the background is drawn, so that holes never pay."""
         count, terms = len(lesson.images), {}
         background = torch.rand(3, generator=generator).to(lesson.images)
-        gaussians = read(self.decoder, lesson.latents, lesson.cameras, lesson.guide, stage.keep)
+        gaussians = read(self.decoder, lesson.latents, lesson.cameras, lesson.guide, stage.keep, lesson.times)
 
         def loss(rendering: Rendering, views: Tensor) -> Tensor:
             part = len(views) / count
@@ -144,6 +144,7 @@ def read(
     cameras: Cameras,
     depth: Float[Tensor, "v t h4 w4"],
     keep: float | None,
+    times: Times | None = None,
 ) -> Gaussians:
     """The student's Gaussians; the cache's depth (as in `TeacherSample`) is given to models that take it."""
     config = decoder.config
@@ -151,4 +152,4 @@ def read(
         not config.guide or config.stride == DEPTH_STEP,
         f"guidance is stored at every {DEPTH_STEP}-th pixel, but this decoder has the stride {config.stride}",
     )
-    return decoder(latents, cameras, keep=keep, guide=depth[:, :: config.time_stride] if config.guide else None)
+    return decoder(latents, cameras, times, keep, guide=depth[:, :: config.time_stride] if config.guide else None)

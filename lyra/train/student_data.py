@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn import functional
 
+from lyra.decoder.maps import Times
 from lyra.scene import Cameras, require
 from lyra.scene.lyra_paths import STUDENT_ORDER
 from lyra.train.student_recipe import Stage
@@ -29,7 +30,7 @@ class Lesson:
     """One sample of a step: what the student reads, and n views that it is to draw, images in [0, 1].
 
     `guide` is the cache's depth in the frames that are read, for students that take it; `depth` that of the targets, 0
-    where unknown or sky.
+    where unknown or sky. `times` are those of the frames and of the targets in scenes that move.
     """
 
     latents: Float[Tensor, "v c lt lh lw"]
@@ -38,6 +39,7 @@ class Lesson:
     target_cameras: Cameras
     images: Float[Tensor, "n 3 h w"]
     depth: Float[Tensor, "n h4 w4"]
+    times: Times | None = None
 
 
 class TeacherPool:

@@ -167,16 +167,37 @@ def path_cameras(view: FirstView, options: SynthesisOptions, generator: torch.Ge
     return Cameras(c2w, view.K.expand(*c2w.shape[:2], 3, 3), options.width, options.height)
 
 
-@torch.no_grad()
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What a sample is made from: the first view at its size, the six paths in its unit, and the seed of the noise."""
+
+    view: FirstView
+    cameras: Cameras
+    cache: CacheOptions
+    seed: int
+
+
+def plan(view: FirstView, options: SynthesisOptions, seed: int) -> Plan:
+    """Choose the paths, on the CPU: about a second where they are drawn, so it is worth doing ahead."""
+    generator = torch.Generator().manual_seed(seed)
+    view = view.resized(options.height, options.width)
+    cameras = path_cameras(view, options, generator)
+    return Plan(view, cameras, options.cache, int(torch.randint(2**31, (), generator=generator)))
+
+
 def synthesize(
     view: FirstView, source: LatentSource, options: SynthesisOptions, seed: int, device: torch.device | str = "cpu"
 ) -> TeacherSample:
     """Warp the first view along six paths and let `source` turn the warps into latents. One seed, one result."""
-    generator = torch.Generator().manual_seed(seed)
-    view = view.resized(options.height, options.width)
-    cameras = path_cameras(view, options, generator).to(device)
+    return carry_out(plan(view, options, seed), source, device)
+
+
+@torch.no_grad()
+def carry_out(plan: Plan, source: LatentSource, device: torch.device | str = "cpu") -> TeacherSample:
+    """The second part of `synthesize`."""
+    view, cameras = plan.view, plan.cameras.to(device)
     image = 2 * view.image.to(device) - 1
-    cache = Cache.from_depth(image[None], (view.depth / view.unit)[None].to(device), cameras[0, :1], options.cache)
+    cache = Cache.from_depth(image[None], (view.depth / view.unit)[None].to(device), cameras[0, :1], plan.cache)
     warped = cache.warp(cameras.flatten())
     warp, mask, depth = (x.unflatten(0, (TRAJECTORIES, -1)) for x in (warped.image, warped.mask, warped.depth))
     request = CameraRequest(
@@ -184,7 +205,7 @@ def synthesize(
         warp=warp[:, :, None],
         warp_mask=mask[:, :, None, None].to(image),
     )
-    raw = source.raw_latents(request, int(torch.randint(2**31, (), generator=generator)))
+    raw = source.raw_latents(request, plan.seed)
     depth = torch.where(mask, depth, 0)[:, :, DEPTH_STEP // 2 :: DEPTH_STEP, DEPTH_STEP // 2 :: DEPTH_STEP]
     return TeacherSample(view.name, raw.half(), cameras, depth.half(), view.unit)
 

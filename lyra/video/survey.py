@@ -47,9 +47,13 @@ class Survey:
 
 
 def survey(
-    footage: Footage, depth_model: DepthModel, given: Given | None = None, tell: Callable[[int], None] = lambda _: None
+    footage: Footage,
+    depth_model: DepthModel | None,
+    given: Given | None = None,
+    tell: Callable[[int], None] = lambda _: None,
 ) -> Survey:
     """Cameras and depth of all frames; `tell` hears of every frame whose depth is known.
+    `depth_model` may be None if depth is given.
 
     Without `given` both are found here; given cameras without depth set the world's unit. Raises InputError if there
     is no way to find the cameras.

@@ -87,7 +87,7 @@ def is_still(features: list[Features], width: int) -> bool:
         pairs = match(features[0], later)
         shift = np.linalg.norm(features[0].places[pairs[:, 0]] - later.places[pairs[:, 1]], axis=1)
         moved += len(pairs) >= _FEWEST and (shift < _STILL * width).mean() < _STILL_SHARE
-    return moved <= 0.1 * len(features)
+    return bool(moved <= 0.1 * len(features))
 
 
 def trusted(depth: Float[Tensor, "h w"], places: np.ndarray) -> np.ndarray:

@@ -75,7 +75,7 @@ def test_a_broken_tail_is_left_out_and_said(tmp_path):
 
 def test_what_is_no_moving_picture_is_refused(tmp_path):
     save_video(ramp(1), tmp_path / "one.mp4", 10.0)
-    with pytest.raises(InputError, match="only 1 frame.*photograph"):
+    with pytest.raises(InputError, match=r"only 1 frame.*photograph"):
         read_footage(tmp_path / "one.mp4", 64, 48)
     save_video(ramp(20), tmp_path / "ok.mp4", 10.0)
     with pytest.raises(InputError, match="no picture after 9 s"):
