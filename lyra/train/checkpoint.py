@@ -44,3 +44,33 @@ def falling(step: int, warmup_steps: int, progress: float, high: float, low: flo
     """Learning rate: linear warm-up in steps, then half a cosine from `high` to `low` as progress goes from 0 to 1."""
     cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, max(0.0, progress))))
     return min(1.0, (step + 1) / warmup_steps) * (low + (high - low) * cosine)
+
+
+class Resumable:
+    """A trainer: what `save` writes is its `parts`, two generators, and how far it has come."""
+
+    recipe: Any  # with warmup_steps, learning_rate and final_rate
+    device: torch.device
+    generator: torch.Generator
+    noise: torch.Generator
+    step: int
+    elapsed: float
+
+    def parts(self) -> dict[str, Any]:
+        """Networks and optimisers by the names they have in a checkpoint."""
+        raise NotImplementedError
+
+    def rate(self, progress: float) -> float:
+        """Learning rate at a share of the whole schedule."""
+        r = self.recipe
+        return falling(self.step, r.warmup_steps, progress, r.learning_rate, r.final_rate)
+
+    def save(self, path: Path) -> None:
+        """Everything needed to go on."""
+        save(path, self.parts(), (self.generator, self.noise), step=self.step, elapsed=self.elapsed)
+
+    def restore(self, path: Path) -> None:
+        """Go on from `save`."""
+        state = read(path, self.device)
+        put(state, self.parts(), (self.generator, self.noise))
+        self.step, self.elapsed = state["step"], state["elapsed"]

@@ -48,7 +48,7 @@ TINY = CodecTraining(
 PRESETS = {"h100": H100, "tiny": TINY}
 
 
-class CodecTrainer:
+class CodecTrainer(checkpoint.Resumable):
     """Weights, their running average, optimiser, and how far the run has come."""
 
     def __init__(self, recipe: CodecTraining, device: torch.device, seed: int, rank: int = 0, world: int = 1) -> None:
@@ -108,24 +108,9 @@ class CodecTrainer:
         checkpoint.follow(self.average.vae, self.codec.vae, self.recipe.ema, self.step)
         return terms
 
-    def rate(self, progress: float) -> float:
-        """Learning rate at a share of the whole schedule."""
-        r = self.recipe
-        return checkpoint.falling(self.step, r.warmup_steps, progress, r.learning_rate, r.final_rate)
-
-    def _parts(self) -> dict:
+    def parts(self) -> dict:
+        """What a checkpoint holds."""
         return {"codec": self.codec, "average": self.average, "optimizer": self.optimizer}
-
-    def save(self, path: Path) -> None:
-        """Everything needed to go on."""
-        generators = (self.generator, self.noise)
-        checkpoint.save(path, self._parts(), generators, step=self.step, elapsed=self.elapsed)
-
-    def restore(self, path: Path) -> None:
-        """Go on from `save`."""
-        state = checkpoint.read(path, self.device)
-        checkpoint.put(state, self._parts(), (self.generator, self.noise))
-        self.step, self.elapsed = state["step"], state["elapsed"]
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ TINY = DepthTraining(
 PRESETS = {"h100": H100, "tiny": TINY}
 
 
-class DepthTrainer:
+class DepthTrainer(checkpoint.Resumable):
     """Weights, their running average, optimiser, and how far the run has come."""
 
     def __init__(self, recipe: DepthTraining, device: torch.device, seed: int, backbone: Path | None = None) -> None:
@@ -118,24 +118,9 @@ class DepthTrainer:
         checkpoint.follow(self.average, self.network, self.recipe.ema, self.step)
         return {"loss": total.detach(), **terms, "grad_norm": norm.detach()}
 
-    def rate(self, progress: float) -> float:
-        """Learning rate at a share of the whole schedule."""
-        r = self.recipe
-        return checkpoint.falling(self.step, r.warmup_steps, progress, r.learning_rate, r.final_rate)
-
-    def _parts(self) -> dict:
+    def parts(self) -> dict:
+        """What a checkpoint holds."""
         return {"network": self.network, "average": self.average, "optimizer": self.optimizer}
-
-    def save(self, path: Path) -> None:
-        """Everything needed to go on."""
-        generators = (self.generator, self.noise)
-        checkpoint.save(path, self._parts(), generators, step=self.step, elapsed=self.elapsed)
-
-    def restore(self, path: Path) -> None:
-        """Go on from `save`."""
-        state = checkpoint.read(path, self.device)
-        checkpoint.put(state, self._parts(), (self.generator, self.noise))
-        self.step, self.elapsed = state["step"], state["elapsed"]
 
 
 @dataclass(frozen=True)
