@@ -73,7 +73,8 @@ class CodecTrainer(checkpoint.Resumable):
             f"the weights to start from have another configuration: {codec.config} instead of {self.recipe.vae}",
         )
         for network in (self.codec, self.average):
-            network.load_state_dict(codec.state_dict())
+            network.vae.load_state_dict(codec.vae.state_dict())
+            network.mean, network.std = (table.to(self.device) for table in (codec.mean, codec.std))
         if decoder_only:
             for part in (self.codec.vae.encoder, self.codec.vae.quant_conv):
                 part.requires_grad_(False)

@@ -145,12 +145,14 @@ def test_bad_orders_are_one_sentence(model, photo, tmp_path):
     Image.new("RGB", (1, 1)).save(dot)
     text = tmp_path / "words.jpg"
     text.write_text("not a picture")
+    empty = tmp_path / "empty"
+    empty.mkdir()
     blocked = tmp_path / "blocked"
     blocked.write_text("a file")
     cases = (
         (dot, "out", (), "64 pixels"),
         (text, "out", (), "not an image"),
-        (tmp_path, "out", (), "folder"),
+        (empty, "out", (), "holds no images"),
         (tmp_path / "none.jpg", "out", (), "no such file"),
         (photo, "out", ("--size", "100x64"), "multiples of 16"),
         (photo, "out", ("--size", "big"), "448x256"),
