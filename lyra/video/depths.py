@@ -6,7 +6,7 @@ their depth is the median over time, so that what stands still does not flicker.
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,6 +18,9 @@ _FEWEST = 12  # anchors that set a scale
 _ALIKE = 0.08  # colours (largest channel) that differ less are one thing
 _NEAR = 0.08  # relative depth within which two views see one surface
 _OTHERS = 8  # frames that each frame is compared with
+_TORN = 0.02  # of the picture's width: how far around a moving pixel its nearest depth is sought
+_SOLID = 0.5  # share of a neighbourhood that must speak for motion
+_VOTE = 0.5  # share of the frames that could see a place which must speak for motion
 
 
 def align(depth: Float[Tensor, "t h w"], anchors: list[Anchors]) -> Float[Tensor, "t h w"]:
@@ -99,40 +102,64 @@ def moving_parts(
     """Pixels whose surface is not found where it should be in most of the frames that could see it.
 
     Each frame is looked up, at half size, in up to eight others spread over the video. A place hidden there says
-    nothing; another colour where the place itself or something behind it is seen speaks for motion.
+    nothing; a colour that is not found within a pixel of where the place should be speaks for motion.
     """
     size = tuple(frames.shape[-2:])
     half = tuple(max(1, side // 2) for side in size)
     far = torch.where(depth.isfinite(), depth, 1e3).log()
-    maps = torch.cat([frames, far[:, None]], 1)
-    maps = functional.interpolate(maps, half, mode="bilinear", antialias=True)
-    small = cameras.resize(*half)
-    others = torch.linspace(0, len(frames) - 1, _OTHERS + 1).round().long().unique().tolist()
-    found = [
-        _is_moving(index, [other for other in others if other != index], maps, small) for index in range(len(maps))
-    ]
-    return tidy(functional.interpolate(torch.stack(found)[:, None].float(), size, mode="nearest")[:, 0] > 0)
+    maps = functional.interpolate(torch.cat([frames, far[:, None]], 1), half, mode="bilinear", antialias=True)
+    high = functional.max_pool2d(maps[:, :3], 3, 1, 1)
+    low = -functional.max_pool2d(-maps[:, :3], 3, 1, 1)
+    sought = torch.cat([maps[:, 3:], low, high], 1)
+    small, others = cameras.resize(*half), torch.linspace(0, len(frames) - 1, _OTHERS + 1).round().long().unique()
+    found = [_is_moving(index, others[others != index], maps[index], sought, small) for index in range(len(maps))]
+    solid = functional.avg_pool2d(torch.stack(found)[:, None].float(), 5, 1, 2) > _SOLID  # pictures never fit exactly
+    return tidy(functional.interpolate(solid.float(), size, mode="nearest")[:, 0] > 0)
 
 
-def _is_moving(index: int, others: list[int], maps: Float[Tensor, "t 4 h w"], cameras: Cameras) -> Bool[Tensor, "h w"]:
-    """The vote of some frames (colours and log depth) on the pixels of one."""
-    height, width = maps.shape[-2:]
-    points = cameras[index].unproject(maps[index, 3].exp()).reshape(-1, 3)
-    colour = maps[index, :3].flatten(1)
-    against, heard = (torch.zeros(height * width) for _ in range(2))
-    for other in others:
-        where, z = cameras[other].project(points)
-        grid = 2 * where / torch.tensor([width, height]) - 1
-        seen = functional.grid_sample(
-            maps[other : other + 1], grid.clamp(-2, 2)[None, None], padding_mode="border", align_corners=False
-        )[0, :, 0]
-        speaks = (z > 0) & (grid.abs() < 1).all(-1) & (seen[3].exp() >= (1 - _NEAR) * z)
-        heard += speaks
-        against += speaks & ((seen[:3] - colour).abs().amax(0) > 1.5 * _ALIKE)
-    return ((heard > 0) & (against > 0.6 * heard)).view(height, width)
+def _is_moving(
+    index: int,
+    others: Int64[Tensor, " o"],
+    own: Float[Tensor, "4 h w"],
+    sought: Float[Tensor, "t 7 h w"],
+    cameras: Cameras,
+) -> Bool[Tensor, "h w"]:
+    """The vote of some frames (log depth, lowest and highest colours around a pixel) on the pixels of one."""
+    height, width = own.shape[-2:]
+    points = cameras[index].unproject(own[3].exp()).reshape(1, -1, 3).expand(len(others), -1, -1)
+    where, z = cameras[others].project(points)
+    grid = 2 * where / torch.tensor([width, height]) - 1
+    seen = functional.grid_sample(
+        sought[others], grid.clamp(-2, 2)[:, None], mode="bilinear", padding_mode="border", align_corners=False
+    )[:, :, 0]
+    speaks = (z > 0) & (grid.abs() < 1).all(-1) & (seen[:, 0].exp() >= (1 - _NEAR) * z)
+    colour = own[:3].flatten(1)
+    differs = ((colour < seen[:, 1:4] - _ALIKE) | (colour > seen[:, 4:] + _ALIKE)).any(1)
+    heard, against = speaks.sum(0), (speaks & differs).sum(0)
+    return ((heard > 0) & (against > _VOTE * heard)).view(height, width)
+
+
+def upright(depth: Float[Tensor, "t h w"], moving: Bool[Tensor, "t h w"]) -> Float[Tensor, "t h w"]:
+    """Depth in which what moves is not torn: each of its pixels takes the nearest depth of it around.
+
+    A network blends a small moving thing into what is behind it. Its nearest pixels, often the ground that it stands
+    on, tell where it is.
+    """
+    reach = _TORN * depth.shape[-1]
+    window = 2 * max(1, round(reach)) + 1
+    masked = torch.where(moving, depth, torch.inf)[:, None]
+    nearest = -functional.max_pool2d(-masked, window, 1, window // 2)
+    weight = moving[:, None].float()
+    total, share = (
+        functional.avg_pool2d(each, window, 1, window // 2)
+        for each in (torch.where(nearest.isfinite() & moving[:, None], nearest, 0), weight * nearest.isfinite())
+    )
+    smooth = total / share.clamp_min(1e-6)
+    return torch.where(moving & (share[:, 0] > 0), smooth[:, 0], depth)
 
 
 def tidy(mask: Bool[Tensor, "t h w"]) -> Bool[Tensor, "t h w"]:
-    """Without specks (a majority of 5x5 pixels is asked), and wider by two pixels."""
+    """Without specks (a majority of 5x5 pixels is asked), gaps of up to six pixels closed, wider by two pixels."""
     share = functional.avg_pool2d(mask[:, None].float(), 5, 1, 2)
-    return functional.max_pool2d((share > 0.5).float(), 5, 1, 2)[:, 0] > 0
+    wide = functional.max_pool2d((share > 0.5).float(), 11, 1, 5)
+    return -functional.max_pool2d(-wide, 7, 1, 3)[:, 0] > 0

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lyra.depth.load import DepthModel
 from lyra.scene import Cameras, require
-from lyra.video.depths import align, moving_parts, of_still
+from lyra.video.depths import align, moving_parts, of_still, upright
 from lyra.video.footage import Footage
 from lyra.video.given import Given
 from lyra.video.track import solve
@@ -71,7 +71,7 @@ def survey(
     else:
         depth = align(depth, track.anchors)
         moving = moving_parts(footage.frames, depth, track.cameras)
-    return Survey(track.cameras, _open(depth), moving, scale, track.still, len(track.lost))
+    return Survey(track.cameras, upright(_open(depth), moving), moving, scale, track.still, len(track.lost))
 
 
 def _measured(
@@ -106,18 +106,20 @@ def _given_cameras(footage: Footage, given: Given, depth: Float[Tensor, "t h w"]
     if _stands_still(given.cameras):
         depth, moving = of_still(footage.frames, depth)
         cameras = given.cameras.relative_to_first()
-        return Survey(replace(cameras, times=None), _open(depth), moving, "metric", True)
+        return Survey(replace(cameras, times=None), upright(_open(depth), moving), moving, "metric", True)
     anchors = anchors_of(footage.frames, given.cameras)
-    found = sum(len(each) for each in anchors)
+    met = sum(len(each) for each in anchors)
     require(
-        found >= 50,
-        f"{given.what}: the pictures hardly agree with these cameras ({found} points meet), so depth cannot be put to "
+        met >= 50,
+        f"{given.what}: the pictures hardly agree with these cameras ({met} points meet), so depth cannot be put to "
         "scale; check that they belong to this video, or leave them out",
     )
-    return _surveyed(footage, given.cameras, align(depth, anchors))
+    found = _surveyed(footage, given.cameras, align(depth, anchors))
+    return replace(found, depth=upright(found.depth, found.moving))
 
 
 def _surveyed(footage: Footage, cameras: Cameras, depth: Float[Tensor, "t h w"]) -> Survey:
+    """Depth is taken as it is."""
     cameras = replace(cameras.relative_to_first(), times=None)
     still = _stands_still(cameras)
     moving = of_still(footage.frames, depth)[1] if still else moving_parts(footage.frames, depth, cameras)

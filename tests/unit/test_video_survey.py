@@ -33,28 +33,29 @@ def relative(got: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
 
 
 def test_a_moving_camera_is_found_and_depth_gets_one_scale(moving):
-    """Depth scales wander by 15 %. Measured: centres within 0.6 % of the way, turns 0.03 degrees, depth 0.6 %."""
+    """Depth scales wander by 15 %. Measured: centres within 0.9 % of the way, turns 0.06 degrees, depth 0.01 %."""
     cameras, frames, depth, square = moving
     model = TrueDepth(frames, depth, K, 0.15)
     found = survey(footage(frames), model)
     first = model.scales[0]  # the world has the scale of the first frame
     assert not found.still and found.lost == 0
     error = (found.cameras.centers / first - cameras.centers).norm(dim=-1)
-    assert float(error.max()) < 0.03 * 0.5
+    assert float(error.max()) < 0.02 * 0.5
     turn = found.cameras.c2w[:, :3, :3].mT @ cameras.c2w[:, :3, :3]
-    assert float(((turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(max=1).arccos().max()) < 0.005
-    assert float(relative(found.depth / first, depth)[~square].median(dim=0).values) < 0.02
+    assert float(((turn.diagonal(dim1=-2, dim2=-1).sum(-1) - 1) / 2).clamp(max=1).arccos().max()) < 0.002
+    assert float(relative(found.depth / first, depth)[~square].median(dim=0).values) < 1e-3
 
 
 def test_what_moves_is_told_from_what_stands_still(moving):
-    """Measured: 90 % of the square found, 3 % of the rest taken for moving."""
+    """Measured: 60 % of the square found (it overlaps with itself), 0.2 % of the rest taken for moving."""
     _, frames, depth, square = moving
     found = survey(footage(frames), TrueDepth(frames, depth, K, 0.0))
-    assert float(found.moving[square].float().mean()) > 0.6
-    assert float(found.moving[~square].float().mean()) < 0.15
+    assert float(found.moving[square].float().mean()) > 0.55
+    assert float(found.moving[~square].float().mean()) < 0.01
 
 
 def test_a_still_camera_is_recognised_and_its_depth_does_not_flicker():
+    """Measured: all of the square found, 1.4 % of the rest taken for moving (the mask is wider by design)."""
     cameras = camera_path(FRAMES, 0.0)
     cameras = Cameras(torch.eye(4).repeat(FRAMES, 1, 1), cameras.K.contiguous(), WIDTH, HEIGHT)
     frames, depth, square = film(cameras)
@@ -62,18 +63,19 @@ def test_a_still_camera_is_recognised_and_its_depth_does_not_flicker():
     assert found.still and torch.equal(found.cameras.c2w, torch.eye(4).expand(FRAMES, 4, 4))
     rest = ~square.any(0) & ~found.moving.any(0)
     assert float(found.depth[:, rest].std(0).max()) == 0
-    assert float(found.moving[:, ~square.any(0)].float().mean()) < 0.1
+    assert float(found.moving[:, ~square.any(0)].float().mean()) < 0.03
+    assert float(found.moving[square].float().mean()) > 0.95
 
 
 def test_given_cameras_set_the_scale_of_depth(moving, tmp_path):
-    """Cameras three times as far apart as the depth has it. Measured: depth within 0.3 % (median)."""
+    """Cameras three times as far apart as the depth has it. Measured: depth within 0.05 % (median)."""
     cameras, frames, depth, square = moving
     c2w = cameras.c2w.clone()
     c2w[:, :3, 3] *= 3
     save_cameras(Cameras(c2w, cameras.K.contiguous(), WIDTH, HEIGHT), tmp_path / "cameras.json")
     found = survey(footage(frames), TrueDepth(frames, depth, K, 0.1), read_given(tmp_path / "cameras.json"))
     assert torch.allclose(found.cameras.c2w, c2w, atol=1e-5)
-    assert float(relative(found.depth, 3 * depth)[~square].median(dim=0).values) < 0.02
+    assert float(relative(found.depth, 3 * depth)[~square].median(dim=0).values) < 0.002
 
 
 def test_results_of_other_programs_are_read_as_they_are(moving, tmp_path):

@@ -58,16 +58,16 @@ def codec(tmp_path_factory):
 def test_each_frames_own_cache_shows_the_true_frame_in_both_directions(folder, backwards):
     """Where the cache of the same moment shows something, it shows the truth: so times and poses fit together.
 
-    Mean error of colours in [-1, 1]: measured 0.03 both ways; with the poses of the other direction 0.3.
+    Mean error of colours in [-1, 1]: measured 0.018 both ways; with the poses of the other direction 0.22.
     """
     recording = read_recording(folder, backwards)
     clips = moving_clips(recording)
     assert len(clips) == len(KINDS)
     for clip in clips:
         assert torch.equal(clip.frames[:, 0], 2 * (recording.source[0] / 255) - 1) or clip.mask[0].float().mean() > 0.9
-        assert float(clip.mask.float().mean()) > 0.5
+        assert float(clip.mask.float().mean()) > 0.8
         error = (clip.frames - clip.warp).abs().mean(0)[clip.mask]
-        assert float(error.mean()) < 0.08
+        assert float(error.mean()) < 0.03
 
 
 def test_both_directions_start_at_the_source_and_share_a_world(folder):
@@ -92,7 +92,7 @@ def test_a_lesson_shows_one_moment_from_twelve_cameras(folder, codec):
 
 
 def test_a_student_with_times_learns_a_moving_scene(folder, codec):
-    """Loss on one entry after ten steps. Measured: 0.77 of the first."""
+    """Eight steps on two moments of one entry: the error of both falls, and the modules of time take part."""
     torch.manual_seed(0)
     entry = moving_entry(read_recording(folder), read_recording(folder, True), Draft(codec), seed=0)
     config = replace(
