@@ -15,6 +15,8 @@ from lyra.video.given import Given
 from lyra.video.track import solve
 from lyra.video.triangulate import anchors_of
 
+_LOST = 0.3  # share of frames that may keep the camera of the frame before
+
 
 @dataclass(frozen=True, eq=False)
 class Survey:
@@ -66,6 +68,11 @@ def survey(
     if given is not None:
         return _given_cameras(footage, given, depth)
     track = solve(footage.frames, depth, lens)
+    require(
+        len(track.lost) <= _LOST * len(footage),
+        f"{footage.name}: the camera cannot be followed ({len(track.lost)} of {len(footage)} frames fit nowhere; is there "
+        "a cut?); choose a stretch in one take with --start and --seconds, or give --cameras",
+    )
     if track.still:
         depth, moving = of_still(footage.frames, depth)
     else:
