@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -114,7 +115,7 @@ def test_bad_videos_are_one_sentence(model, tmp_path, frames, words):
     else:
         path.write_bytes(b"\x00" * 4000)
     done = subprocess.run(
-        ["python", "-m", "lyra", "generate", str(path), "-o", str(tmp_path / "out"), "--model", model, *SIZE],
+        [sys.executable, "-m", "lyra", "generate", str(path), "-o", str(tmp_path / "out"), "--model", model, *SIZE],
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 2 and done.stderr.count("\n") == 1
