@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch._dynamo  # the first optimiser loads it, which crashes once Mesa's software OpenGL has loaded its LLVM
 
 import lyra
 from lyra.scene import Cameras, DynamicGaussians, Gaussians, rotations
@@ -105,7 +106,7 @@ def views_of(k: int, t: int) -> list[tuple[int, int]]:
 
 def room(packs: Path, index: int, steps: int):
     """A furnished room as a static scene."""
-    plan, rgb, depth, moving, cameras = film(packs, index, False, Style(width=512, height=288, frames=7, twin=False))
+    plan, rgb, depth, moving, cameras = film(packs, index, False, Style(width=320, height=180, frames=7, twin=False))
     path, frame = map(torch.tensor, zip(*views_of(*rgb.shape[:2]), strict=True))
     rgb, depth, cameras, usable = rgb[path, frame], depth[path, frame], cameras[path, frame], ~moving[path, frame]
     scene = refine(build(rgb, depth, usable, cameras), rgb, usable, cameras, steps)
@@ -115,7 +116,7 @@ def room(packs: Path, index: int, steps: int):
 
 def walk(packs: Path, index: int, steps: int):
     """A moving scene: its still part once, and what moves as one set of Gaussians a frame."""
-    style = Style(width=384, height=216, frames=25, twin=False)
+    style = Style(width=256, height=144, frames=25, twin=False)
     plan, rgb, depth, moving, cameras = film(packs, index, True, style)
     paths = [i for i, name in enumerate(plan.names) if not name.endswith("_reversed")]
     chosen = [(0, 0)] + [(p, f) for f in range(24, 0, -4) for p in paths]
