@@ -19,7 +19,7 @@ from lyra.pipeline.video_source import Filmed, plan
 from lyra.pipeline.views import CameraPath, request
 from lyra.scene import Cameras, DynamicGaussians, require
 from lyra.video.footage import Footage, read_footage
-from lyra.video.given import read_given
+from lyra.video.given import Given, read_given
 from lyra.video.survey import Survey, survey
 
 UNTRAINED = (
@@ -57,21 +57,27 @@ def generate_video(
     with job.stage("reading"):
         footage = read_footage(video, form.width, form.height, form.frames, clip.start, clip.seconds, clip.fps)
     base = (machine.versions(job.device), footage.digest, clip.cameras, hashes["depth"])
-    filmed = Filmed(footage, _survey(footage, order, clip, job, key_of(base)))
-    with job.stage("paths"):
-        paths = plan(filmed, order)
+    given = None if clip.cameras is None else read_given(clip.cameras)
+    filmed = Filmed(footage, surveyed(footage, given, order, job, key_of(base)))
     key = key_of(base, hashes, asdict(order) | {"trajectories": None, "model": None})
-    latents = _latents(filmed, paths, order, job, key)
-    with job.stage("decoding"):
-        imagined = decoded(filmed, paths, latents, order.model, job, key_of(key, order.trajectories))
-    with job.stage("assembling"):
-        scene = assemble(filmed.footage.frames, filmed.survey, imagined, footage.fps)
+    scene, paths = scene_of(filmed, order, job, key)
     facts = _facts(order, clip, filmed, paths, hashes) | _counts(scene)
     return MovingScene(scene, filmed.survey, footage.frames, facts | finished(job))
 
 
-def _survey(footage: Footage, order: Order, clip: Clip, job: Job, key: str) -> Survey:
-    given = None if clip.cameras is None else read_given(clip.cameras)
+def scene_of(filmed: Filmed, order: Order, job: Job, key: str) -> tuple[DynamicGaussians, list[CameraPath]]:
+    """The scene of a surveyed video, and the paths along which it was imagined; stages are kept under `key`."""
+    with job.stage("paths"):
+        paths = plan(filmed, order)
+    latents = _latents(filmed, paths, order, job, key)
+    with job.stage("decoding"):
+        imagined = decoded(filmed, paths, latents, order.model, job, key_of(key, order.trajectories))
+    with job.stage("assembling"):
+        return assemble(filmed.footage.frames, filmed.survey, imagined, filmed.footage.fps), paths
+
+
+def surveyed(footage: Footage, given: Given | None, order: Order, job: Job, key: str) -> Survey:
+    """Cameras and depth of a video, kept under `key`. Raises InputError if the camera cannot be followed."""
     with job.stage("cameras and depth", len(footage)) as tell:
 
         def make() -> dict[str, Tensor]:
