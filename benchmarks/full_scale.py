@@ -6,144 +6,218 @@ gen3c: one forward pass of the 7.2 B transformer (121 frames of 1280x704, bfloat
 through the Cosmos tokenizer, which are the same for every scene and are kept. decoder: the released structure (32.8 M)
 on six latents, to 10.2 M Gaussians of which 20 % are kept. step: one training step of the last stage (prune), six paths
 of nine views, LPIPS left out where no weights are given (--lpips).
+
+A part that fails does not stop the others; the exit code is then 1. --tiny runs everything at a size that a CPU does in
+seconds, to find errors before a GPU is at hand; such numbers are not recorded.
 """
 
 import argparse
 import gc
+import sys
 import time
+import traceback
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from benchmarks.record import measurement, report
-from lyra.decoder import RELEASED, SplatDecoder
+from lyra.decoder import RELEASED, DecoderConfig, SplatDecoder
 from lyra.metrics import LPIPS
 from lyra.scene import Cameras
 from lyra.scene.lyra_paths import lyra_set
 from lyra.teacher import cosmos
+from lyra.teacher.causal_vae import VaeConfig
 from lyra.teacher.codec import COSMOS_CV8X8X8, VideoCodec
 from lyra.train.processes import Processes
 from lyra.train.student import StudentTrainer
 from lyra.train.student_data import Lesson
 from lyra.train.student_recipe import PUBLISHED
 
-FRAMES, HEIGHT, WIDTH = 121, 704, 1280
-LATENT = (16, 16, 88, 160)
-CONFIG = {"frames": FRAMES, "size": [WIDTH, HEIGHT], "trajectories": 6, "weights": "random"}
+PARTS = ("gen3c", "maps", "decoder", "step")
 
 
-def timed(what: str, work: Callable[[], object], repeats: int, config: dict) -> list[dict]:
-    """Best seconds of some runs, and the peak of allocated memory in GiB."""
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
+@dataclass(frozen=True)
+class Scale:
+    """Frames and pixels of a path, the sizes of the networks, and target views of a path in a training step."""
+
+    frames: int
+    height: int
+    width: int
+    codec: VaeConfig
+    decoder: DecoderConfig
+    teacher: cosmos.CosmosConfig
+    views: int
+    device: str
+
+    @property
+    def latent(self) -> tuple[int, int, int, int]:
+        """Shape of a path's latents."""
+        return self.codec.latent_channels, (self.frames - 1) // 8 + 1, self.height // 8, self.width // 8
+
+    @property
+    def config(self) -> dict:
+        """What a measurement says of it."""
+        return {"frames": self.frames, "size": [self.width, self.height], "trajectories": 6, "weights": "random"}
+
+
+FULL = Scale(
+    121, 704, 1280, COSMOS_CV8X8X8, replace(RELEASED, times=False), cosmos.CosmosConfig(), 9, "cuda"
+)  # fmt: skip
+TINY = Scale(
+    9, 32, 64,
+    VaeConfig(encoder_channels=(8, 8, 8, 8), decoder_channels=(8, 8, 8, 8), latent_channels=16, layers=1),
+    replace(RELEASED, times=False, width=32, heads=2, blocks=2, attention_every=2, head_dim=16, d_state=8),
+    cosmos.CosmosConfig(heads=2, head_dim=16, blocks=1, text_channels=8, text_tokens=4, adaln_rank=8),
+    2, "cpu",
+)  # fmt: skip
+
+
+def synchronise(device: str) -> None:
+    """Wait for the GPU."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def timed(what: str, work: Callable[[], object], repeats: int, scale: Scale, config: dict) -> list[dict]:
+    """Best seconds of some runs, and on a GPU the peak of allocated memory in GiB."""
+    synchronise(scale.device)
+    if scale.device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     best = float("inf")
     for _ in range(repeats):
         began = time.perf_counter()
         work()
-        torch.cuda.synchronize()
+        synchronise(scale.device)
         best = min(best, time.perf_counter() - began)
-    peak = torch.cuda.max_memory_allocated() / 2**30
-    return [
-        measurement(what, best, "s", CONFIG | config | {"repeats": repeats}),
-        measurement(f"{what}: peak memory", peak, "GiB", CONFIG | config),
-    ]
+    results = [measurement(what, best, "s", scale.config | config | {"repeats": repeats})]
+    if scale.device == "cuda":
+        peak = torch.cuda.max_memory_allocated() / 2**30
+        results.append(measurement(f"{what}: peak memory", peak, "GiB", scale.config | config))
+    return results
 
 
-def six_cameras() -> Cameras:
-    """The paper's six paths, 121 frames each."""
-    poses = torch.stack([path.poses(FRAMES).float() for path in lyra_set()])
-    first = Cameras.from_fov(torch.eye(4), 70.0, WIDTH, HEIGHT)
-    return Cameras(poses, first.K.expand(6, FRAMES, 3, 3), WIDTH, HEIGHT)
+def six_cameras(scale: Scale) -> Cameras:
+    """The paper's six paths."""
+    poses = torch.stack([path.poses(scale.frames).float() for path in lyra_set()])
+    first = Cameras.from_fov(torch.eye(4), 70.0, scale.width, scale.height)
+    return Cameras(poses, first.K.expand(6, scale.frames, 3, 3), scale.width, scale.height)
 
 
 @torch.no_grad()
-def gen3c() -> list[dict]:
+def gen3c(scale: Scale) -> list[dict]:
     """One pass of the transformer."""
-    config = cosmos.CosmosConfig()
+    config = scale.teacher
     torch.set_default_dtype(torch.bfloat16)
-    with torch.device("cuda"):
-        network = cosmos.build(config).eval()
-    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.device(scale.device):
+            network = cosmos.build(config).eval()
+    finally:
+        torch.set_default_dtype(torch.float32)
     count = sum(p.numel() for p in network.parameters())
-    options = {"device": "cuda", "dtype": torch.bfloat16}
-    latent = torch.randn(1, *LATENT, **options)
-    known, buffers = torch.zeros_like(latent[:, :1]), torch.zeros(1, config.buffer_channels, *LATENT[1:], **options)
+    options = {"device": scale.device, "dtype": torch.bfloat16}
+    latent = torch.randn(1, *scale.latent, **options)
+    known = torch.zeros_like(latent[:, :1])
+    buffers = torch.zeros(1, config.buffer_channels, *scale.latent[1:], **options)
     text = torch.zeros(1, config.text_tokens, config.text_channels, **options)
 
     def work() -> None:
         cosmos.forward(network, latent, known, buffers, text, 1.0, config.fps)
 
     work()
-    return timed("GEN3C forward", work, 2, {"parameters": count, "trajectories": 1, "dtype": "bfloat16"})
+    return timed("GEN3C forward", work, 2, scale, {"parameters": count, "trajectories": 1, "dtype": "bfloat16"})
 
 
-def released() -> tuple[SplatDecoder, VideoCodec, torch.Tensor, Cameras]:
-    """The decoder, the tokenizer that encodes its rays, six latents and their cameras."""
+def released(scale: Scale) -> tuple[VideoCodec, torch.Tensor, Cameras]:
+    """The tokenizer that encodes the decoder's rays (bfloat16), six latents and their cameras."""
     torch.manual_seed(0)
-    codec = VideoCodec(COSMOS_CV8X8X8).requires_grad_(False).eval()
-    codec.vae.to("cuda", torch.bfloat16)
-    codec.cuda()
-    decoder = SplatDecoder(replace(RELEASED, times=False), codec.encode_raw).cuda().eval()
-    return decoder, codec, torch.randn(6, *LATENT, device="cuda"), six_cameras().to("cuda")
+    codec = VideoCodec(scale.codec).requires_grad_(False).eval()
+    for part in codec.vae.children():
+        part.to(torch.bfloat16)
+    return (
+        codec.to(scale.device),
+        torch.randn(6, *scale.latent, device=scale.device),
+        six_cameras(scale).to(scale.device),
+    )
 
 
 @torch.no_grad()
-def decode(parts: list[str]) -> list[dict]:
+def decode(scale: Scale, parts: list[str]) -> list[dict]:
     """Ray maps, then everything else."""
-    decoder, _, latents, cameras = released()
+    codec, latents, cameras = released(scale)
+    decoder = SplatDecoder(scale.decoder, codec.encode_raw).to(scale.device).eval()
     count = {"parameters": sum(p.numel() for p in decoder.parameters())}
-    results = timed("ray maps of six paths", lambda: decoder.maps(cameras.relative_to_first(), None), 1, {})
+    codec.encode_raw(torch.zeros(1, 3, scale.frames, scale.height, scale.width, device=scale.device))  # loads kernels
+    results = timed("ray maps of six paths", lambda: decoder.maps(cameras.relative_to_first(), None), 1, scale, {})
     if "decoder" in parts:
         decoder(latents, cameras, keep=0.2)
-        results += timed("decoder, maps kept", lambda: decoder(latents, cameras, keep=0.2), 2, count)
+        results += timed("decoder, maps kept", lambda: decoder(latents, cameras, keep=0.2), 2, scale, count)
     return results
 
 
-def step(lpips: Path | None) -> list[dict]:
+def step(scale: Scale, lpips: Path | None) -> list[dict]:
     """One training step of the last published stage, with blocks computed again in the backward pass."""
-    decoder, codec, latents, cameras = released()
-    del decoder
-    stage = PUBLISHED.stages[-1]
+    codec, latents, cameras = released(scale)
+    stage = replace(PUBLISHED.stages[-1], views=scale.views)
     trainer = StudentTrainer(
-        replace(PUBLISHED, batch=1), replace(RELEASED, times=False), Processes.start("cuda"), 0, codec.encode_raw
+        replace(PUBLISHED, batch=1), scale.decoder, Processes.start(scale.device), 0, codec.encode_raw
     )
     trainer.decoder.recompute = True
-    places = torch.randint(1, FRAMES, (6 * stage.views,))
+    places = torch.randint(1, scale.frames, (6 * stage.views,))
     paths = torch.arange(6).repeat_interleave(stage.views)
+    size = (scale.height // 4, scale.width // 4)
     lesson = Lesson(
         latents,
         cameras,
-        torch.zeros(6, FRAMES, HEIGHT // 4, WIDTH // 4, device="cuda"),
+        torch.zeros(6, scale.frames, *size, device=scale.device),
         cameras.to("cpu")[paths, places],
-        torch.rand(len(places), 3, HEIGHT, WIDTH, device="cuda"),
-        torch.rand(len(places), HEIGHT // 4, WIDTH // 4, device="cuda") + 1,
+        torch.rand(len(places), 3, scale.height, scale.width, device=scale.device),
+        torch.rand(len(places), *size, device=scale.device) + 1,
     )
-    network = None if lpips is None else LPIPS.load(lpips, "vgg").cuda()
+    network = None if lpips is None else LPIPS.load(lpips, "vgg").to(scale.device)
 
     def work() -> None:
         trainer.train_step([lesson], network, stage, 1e-4)
 
     work()
     config = {"views": len(places), "lpips": lpips is not None, "recompute": True, "batch": 1}
-    return timed("training step, last stage", work, 1, config)
+    return timed("training step, last stage", work, 1, scale, config)
 
 
-def main() -> None:
+def main() -> int:
     """Run the parts that are asked for, each in turn, and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", default=["gen3c", "maps", "decoder", "step"])
+    parser.add_argument("parts", nargs="*", default=list(PARTS), help="all by default")
     parser.add_argument("--lpips", type=Path)
-    parser.add_argument("--record", action="store_true")
+    parser.add_argument(
+        "--record", action="store_true", help="append the results to benchmarks/results/full_scale.jsonl"
+    )
+    parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
-    runs = {"gen3c": gen3c, "decoder": lambda: decode(options.parts), "step": lambda: step(options.lpips)}
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"there are the parts {', '.join(PARTS)}, not {', '.join(sorted(unknown))}")
+    scale, failed = TINY if options.tiny else FULL, False
+    parts = options.parts
+    runs: dict[str, Callable[[], list[dict]]] = {}
+    if "gen3c" in parts:
+        runs["gen3c"] = lambda: gen3c(scale)
+    if "maps" in parts or "decoder" in parts:
+        runs["decoder"] = lambda: decode(scale, parts)
+    if "step" in parts:
+        runs["step"] = lambda: step(scale, options.lpips)
     for name, run in runs.items():
-        if name in options.parts or (name == "decoder" and "maps" in options.parts):
-            report("full_scale", run(), record=options.record)
-            gc.collect()
+        try:
+            report("full_scale", run(), record=options.record and not options.tiny)
+        except Exception as error:  # out of memory, a kernel that does not compile
+            traceback.print_exception(error)
+            print(f"failed: {name}", file=sys.stderr, flush=True)
+            failed = True
+        gc.collect()
+        if scale.device == "cuda":
             torch.cuda.empty_cache()
+    return int(failed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

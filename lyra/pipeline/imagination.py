@@ -14,7 +14,6 @@ from torch.nn import functional
 from lyra.depth.depth_map import DepthMap
 from lyra.io.cameras import save_cameras
 from lyra.io.images import colour_depth, save_image
-from lyra.io.video_writer import save_video
 from lyra.pipeline.folder import filling, write_report
 from lyra.pipeline.job import Job
 from lyra.scene import Cameras
@@ -45,6 +44,8 @@ class Imagination:
         depth.npy is float32 [h, w] along z, infinite where there is none. The folder is made if need be; files of these
         names are replaced, others stay; report.json comes last. Raises InputError where it cannot be written.
         """
+        from lyra.io.video_writer import save_video  # PyAV: not needed to imagine
+
         job = job or Job()
         began = time.perf_counter()
         with filling(folder) as new, job.stage("writing", len(self.kinds)) as tell:

@@ -14,7 +14,6 @@ from lyra.depth.depth_map import DepthMap
 from lyra.io import save as save_scene
 from lyra.io.cameras import save_cameras
 from lyra.io.images import save_image
-from lyra.io.video_writer import VideoWriter
 from lyra.pipeline.folder import filling, write_report
 from lyra.pipeline.job import Job
 from lyra.render import backends, render
@@ -72,6 +71,8 @@ class Scene:
     @torch.no_grad()
     def _draw(self, new: Path, path: Cameras, device: torch.device, tell: Callable[[int], None]) -> None:
         """orbit.mp4, somewhat larger than what the model sees, and its first frame."""
+        from lyra.io.video_writer import VideoWriter  # PyAV: not needed to generate
+
         device = device if backends()[device.type] is None else torch.device("cpu")
         scene = self.gaussians.to(device)
         large = path.resize(round(_LARGER * path.height), round(_LARGER * path.width)).to(device)
