@@ -150,7 +150,7 @@ def main() -> None:
         print(f"ready after {time.monotonic() - STARTED:.0f} s: {facts}", flush=True)
 
     def save() -> None:
-        trainer.average.save(args.out)
+        trainer.save_average(args.out)
         trainer.save(checkpoint, (len(pool), pool.drawn))
 
     deadline = STARTED + args.seconds - args.reserve

@@ -30,6 +30,8 @@ class Options:
     """Start weights and draws."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute."""
+    shard: bool = False
+    """Of several processes, each holds a share of every weight (FSDP): for networks too large for one GPU."""
 
 
 DEFAULT = Options()
@@ -43,7 +45,7 @@ def train(
     options: Annotated[Options, tyro.conf.arg(name="")] = DEFAULT,
     json: AsJson = False,
 ) -> None:
-    """Train the splat decoder on samples that `lyra synthesize` made; start with torchrun for several GPUs.
+    """Train the splat decoder on samples that `lyra synthesize` made; on several GPUs: torchrun -m lyra train ...
 
     OUT gets config.json and model.safetensors (averaged weights), recipe.json, log.jsonl, tensorboard/ if TensorBoard
     is installed, and state/checkpoint.pt, from which --resume goes on exactly.

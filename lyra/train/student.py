@@ -19,6 +19,7 @@ from lyra.train.student_data import Lesson
 from lyra.train.student_loss import view_loss
 from lyra.train.student_recipe import Stage, StudentTraining
 from lyra.train.synthesis import DEPTH_STEP
+from lyra.weights import save_folder
 
 
 class StudentTrainer:
@@ -26,6 +27,9 @@ class StudentTrainer:
 
     A step is a function of the weights, the step's number and its lessons: all draws come from generators seeded with
     (seed, step, place in the batch), so a resumed run repeats an uninterrupted one and n processes repeat one.
+
+    With `sharded` no process holds all of a weight, its average or its moments; the batch must then divide evenly.
+    Saving and restoring is for all processes together; the first one writes.
     """
 
     def __init__(
@@ -35,16 +39,31 @@ class StudentTrainer:
         processes: Processes,
         seed: int = 0,
         encode: Encode | None = None,
+        sharded: bool = False,
     ) -> None:
         torch.manual_seed(seed)  # the same start on all processes
-        self.recipe, self.processes, self.seed = recipe, processes, seed
+        self.recipe, self.processes, self.seed, self.sharded = recipe, processes, seed, sharded
         self.decoder = SplatDecoder(config, encode).to(processes.device).train()
         self.average = SplatDecoder(config, encode).to(processes.device).requires_grad_(False).eval()
         self.average.load_state_dict(self.decoder.state_dict())
+        self.decoder.bf16 = processes.bf16
+        if sharded:
+            self._shard()
         self.optimizer = torch.optim.AdamW(
             self._groups(), lr=0.0, betas=recipe.betas, fused=processes.device.type == "cuda"
         )
         self.step, self.elapsed = 0, 0.0
+
+    def _shard(self) -> None:
+        from lyra.train.sharding import shard
+
+        require(self.processes.count > 1, "shards are for several processes; start with torchrun or accelerate launch")
+        require(
+            self.recipe.batch % self.processes.count == 0,
+            f"with shards every process must have as many samples a step, but the batch of {self.recipe.batch} does "
+            f"not divide evenly among {self.processes.count} processes",
+        )
+        shard([self.decoder, self.average], self.processes)
 
     def _groups(self) -> list[dict]:
         """Matrices with weight decay; biases, norms and the scan's own numbers without."""
@@ -58,8 +77,8 @@ class StudentTrainer:
             decoder.config == self.decoder.config,
             f"the weights to start from have another configuration: {decoder.config} instead of {self.decoder.config}",
         )
-        for network in (self.decoder, self.average):
-            network.load_state_dict(decoder.state_dict())
+        for name in ("decoder", "average"):
+            self._parts()[name].load_state_dict(decoder.state_dict())
 
     @property
     def places(self) -> range:
@@ -89,8 +108,10 @@ class StudentTrainer:
         parameters = list(self.decoder.parameters())
         grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
         torch._foreach_mul_(grads, self.processes.count / self.recipe.batch)
-        self.processes.average(grads)
-        terms["grad_norm"] = nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
+        if not self.sharded:  # else every backward pass has done it
+            self.processes.average(grads)
+        norm = nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
+        terms["grad_norm"] = norm.full_tensor() if self.sharded else norm
         for grad in grads:  # a step that overflowed becomes an empty one, without a sync
             grad.nan_to_num_(0, 0, 0)
         self.optimizer.step()
@@ -123,16 +144,33 @@ class StudentTrainer:
         return terms
 
     def _parts(self) -> dict:
-        return {"decoder": self.decoder, "average": self.average, "optimizer": self.optimizer}
+        parts = {"decoder": self.decoder, "average": self.average, "optimizer": self.optimizer}
+        if not self.sharded:
+            return parts
+        from lyra.train.sharding import Whole
+
+        whole = {name: Whole(parts[name]) for name in ("decoder", "average")}
+        return whole | {"optimizer": Whole(self.decoder, self.optimizer)}
 
     def save(self, path: Path, pool: tuple[int, int] = (0, 0)) -> None:
         """Everything needed to go on; `pool` is (samples held, samples drawn)."""
         facts = {"step": self.step, "elapsed": self.elapsed, "seed": self.seed, "pool": list(pool)}
-        checkpoint.save(path, self._parts(), **facts)
+        if self.processes.first:
+            checkpoint.save(path, self._parts(), **facts)
+        elif self.sharded:
+            for part in self._parts().values():  # the first process gathers from all
+                part.state_dict()
+
+    def save_average(self, folder: Path) -> None:
+        """The averaged weights, for `SplatDecoder.load`."""
+        if self.sharded or self.processes.first:
+            state = self._parts()["average"].state_dict()
+            if self.processes.first:
+                save_folder(folder, state, self.average.config.as_dict())
 
     def restore(self, path: Path) -> tuple[int, int]:
         """Go on from `save`; returns what it was told about the pool."""
-        state = checkpoint.read(path, self.processes.device)
+        state = checkpoint.read(path, torch.device("cpu") if self.sharded else self.processes.device)
         checkpoint.put(state, self._parts())
         self.step, self.elapsed, self.seed = state["step"], state["elapsed"], state["seed"]
         return tuple(state["pool"])

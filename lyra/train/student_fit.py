@@ -14,7 +14,7 @@ from lyra.train.student_data import Lesson, TeacherPool, draw_lesson
 from lyra.train.student_recipe import Stage
 from lyra.train.synthesis import RawCodec
 
-_ASK_EVERY = 10  # steps between questions to the first process whether to stop
+_ASK_EVERY = 10  # steps between questions to the first of several processes whether to save or to stop
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ def fit(
     save: Callable[[], None],
     journal: Journal | None = None,
 ) -> None:
-    """Train until the schedule or the time is over; `save` is called by the recipe's clock and at the end."""
+    """Train until the schedule or the time is over; `save` is called by the recipe's clock and at the end, on all
+    processes at the same step."""
     processes = trainer.processes
     before, started = trainer.elapsed, time.monotonic()
     saved = started
@@ -84,12 +85,11 @@ def fit(
             journal.note(
                 terms, facts | {"seconds": round(trainer.elapsed, 1), "rate": round(trainer.rate(progress), 7)}
             )
-        if processes.first and time.monotonic() - saved >= trainer.recipe.save_every:
+        if _asks(trainer) and processes.agree(time.monotonic() - saved >= trainer.recipe.save_every):
             save()
             saved = time.monotonic()
     trainer.elapsed = before + time.monotonic() - started
-    if processes.first:
-        save()
+    save()
 
 
 def advance(
@@ -110,9 +110,14 @@ def _progress(trainer: StudentTrainer, clock: Clock) -> tuple[float, bool]:
     if clock.schedule_seconds is not None:
         progress = trainer.processes.agree(trainer.elapsed / clock.schedule_seconds)
     over = progress >= 1
-    if not over and clock.deadline < float("inf") and trainer.step % _ASK_EVERY == 0:
+    if not over and clock.deadline < float("inf") and _asks(trainer):
         over = bool(trainer.processes.agree(float(time.monotonic() >= clock.deadline)))
     return progress, over
+
+
+def _asks(trainer: StudentTrainer) -> bool:
+    """Whether the first process is asked now: an answer over the network takes as long as the GPU lags behind."""
+    return trainer.processes.count == 1 or trainer.step % _ASK_EVERY == 0
 
 
 def _lesson(trainer: StudentTrainer, pool: TeacherPool, codec: RawCodec, stage: Stage, place: int) -> Lesson:

@@ -37,6 +37,7 @@ class StudentJob:
     resume: bool = False
     seed: int = 0
     device: str | None = None
+    shard: bool = False
 
     def recipe(self, processes: int) -> StudentTraining:
         """The preset, stretched to the asked number of steps; at least one sample a step for every process."""
@@ -70,7 +71,7 @@ def run(job: StudentJob) -> tuple[int, int, bool]:
     codec.to(processes.device)
     lpips = None if job.lpips is None else LPIPS.load(job.lpips, "vgg").to(processes.device)
     config = replace(_SIZES.get(job.preset, RELEASED), latent_channels=codec.spec.channels, guide=job.guide)
-    trainer = StudentTrainer(recipe, config, processes, job.seed, codec.encode_raw)
+    trainer = StudentTrainer(recipe, config, processes, job.seed, codec.encode_raw, job.shard)
     pool = TeacherPool(reader, codec, processes.device)
     if job.resume:
         pool.restore(*trainer.restore(checkpoint))
@@ -82,7 +83,7 @@ def run(job: StudentJob) -> tuple[int, int, bool]:
         (job.out / "recipe.json").write_text(recipe.text())
 
     def save() -> None:
-        trainer.average.save(job.out)
+        trainer.save_average(job.out)
         trainer.save(checkpoint, (len(pool), pool.drawn))
 
     journal = Journal(job.out / "log.jsonl") if processes.first else None

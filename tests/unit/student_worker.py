@@ -1,19 +1,35 @@
-"""One of several training processes of a test: `torchrun student_worker.py STEPS OUT`."""
+"""One of several training processes of a test: `accelerate launch -m student_worker STEPS OUT`."""
 
 import sys
+from pathlib import Path
 
 import torch
+from test_processes import FOUR
 from test_student import PixelCodec, advance, make_pool, make_trainer
 
 from lyra.train.processes import Processes
 
-if __name__ == "__main__":
+STEPS, OUT = int(sys.argv[1]), Path(sys.argv[2])
+
+
+def main() -> None:
+    """Train with whole weights, with shards, and with shards from a checkpoint of the other before the last step."""
     torch.set_num_threads(1)
     processes = Processes.start("cpu")
-    trainer, pool = make_trainer(processes=processes), make_pool()
-    pool.fill(2)
-    for _ in range(int(sys.argv[1])):
-        advance(trainer, pool, PixelCodec(), None, trainer.step / trainer.recipe.steps)
-    if processes.first:
-        torch.save({"decoder": trainer.decoder.state_dict(), "batch": list(trainer.places)}, sys.argv[2])
+    for name, sharded in (("plain", False), ("sharded", True), ("resumed", True)):
+        trainer, pool = make_trainer(FOUR, processes, sharded), make_pool()
+        if name == "resumed":
+            pool.restore(*trainer.restore(OUT / "sharded_before.pt"))
+        else:
+            pool.fill(2)
+        while trainer.step < STEPS:
+            if trainer.step == STEPS - 1:
+                trainer.save(OUT / f"{name}_before.pt", (len(pool), pool.drawn))
+            advance(trainer, pool, PixelCodec(), None, trainer.step / trainer.recipe.steps)
+        trainer.save(OUT / f"{name}.pt", (len(pool), pool.drawn))
+        trainer.save_average(OUT / name)
     processes.stop()
+
+
+if __name__ == "__main__":
+    main()

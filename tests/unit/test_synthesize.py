@@ -1,7 +1,10 @@
 """`lyra synthesize` and `lyra train`: from a folder of images to shards to weights, with kills and bad images."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -126,6 +129,28 @@ def test_training_from_shards_stops_and_goes_on(model, stored, tmp_path, capsys)
     assert json.loads((out / "recipe.json").read_text())["batch"] == 1
     with pytest.raises(InputError, match="nothing to resume"):
         train(data, out=tmp_path / "other", options=options, resume=True)
+
+
+def test_training_goes_on_in_shards_under_torchrun(model, stored, tmp_path):
+    """What one process began two end, each with its share of every weight; weights come out whole, messages once."""
+    out = tmp_path / "student"
+    options = TrainOptions("tiny", str(model), steps=3, seconds=1e-6, device="cpu")
+    train(stored, out=out, options=options)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "lyra"]
+    command += ["train", stored, "-o", out, "--preset", "tiny", "--model", model, "--steps", "3", "--device", "cpu"]
+    found = subprocess.run(
+        [*command, "--shard", "--resume", "--json"],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=250,
+    )
+    assert found.returncode == 0, found.stderr[-3000:]
+    (line,) = [line for line in found.stdout.splitlines() if line.startswith("{")]
+    assert json.loads(line)["step"] == 3 and json.loads((out / "recipe.json").read_text())["batch"] == 2
+    assert all(value.isfinite().all() for value in SplatDecoder.load(out).state_dict().values())
+    state = torch.load(out / "state" / "checkpoint.pt", weights_only=True)
+    assert state["step"] == 3 and state["optimizer"]["state"][0]["step"] == 3
 
 
 def test_bad_requests_are_one_sentence(images, model, tmp_path):
