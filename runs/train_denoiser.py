@@ -38,7 +38,7 @@ from lyra.train.denoiser import DenoiserTrainer, DenoiserTraining
 from lyra.train.denoiser_clips import plain_order, scene_clip
 from lyra.train.denoiser_eval import Judge, Way
 from lyra.train.denoiser_fit import Clock, fill, fit
-from lyra.train.denoiser_supply import Supply
+from lyra.train.denoiser_supply import Maker, Supply
 from lyra.train.first_frames import encode_frames, text_gain
 from lyra.train.latents import SceneFeed, Source, Texts, clip_bytes, is_held_out, read_views, static_scenes
 from lyra.train.processes import Processes
@@ -63,8 +63,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--schedule-seconds", type=float, help="training time over all calls")
     parser.add_argument("--reserve", type=float, default=75, help="seconds of the call kept for the evaluation")
     parser.add_argument("--min-clips", type=int, default=480, help="clips each process waits for before it trains")
-    parser.add_argument("--max-gib", type=float, default=20, help="memory for latents on each device")
-    parser.add_argument("--making", type=float, default=0.3, help="share of the time for making new latents")
+    parser.add_argument("--max-gib", type=float, default=30, help="memory for latents on each device")
+    parser.add_argument("--pace", type=float, default=30, help="new clips a second while training, at most, a process")
     parser.add_argument("--keep", type=int, help="scene folders kept by each process; older ones are deleted")
     parser.add_argument("--batch", type=int, help="clips in the batch of each process (default: the recipe's)")
     parser.add_argument("--sigmas", type=float, nargs="+", help="noise levels of the few steps (default: the recipe's)")
@@ -195,7 +195,7 @@ def facts_of(trainer: DenoiserTrainer, supply: Supply) -> dict:
         "parameters": sum(p.numel() for p in trainer.average.parameters()),
         "processes": trainer.processes.count,
         "batch": trainer.recipe.batch * trainer.processes.count,
-        "scenes_of_first_process": len(supply.feed.seen),
+        "scenes_of_first_process": len(supply.maker.feed.seen),
         "clips_of_first_process": supply.scenes.written,
         "pans_of_first_process": supply.pans.written if supply.pans is not None else 0,
         "text": supply.texts.used,
@@ -222,7 +222,7 @@ def main() -> None:
     latent = (codec.spec.latent_frames(frames), height // codec.spec.space, width // codec.spec.space)
     capacity = int(args.max_gib * 2**30 / (1 + recipe.photos) / clip_bytes(recipe.network, latent))
     feed = SceneFeed(source, depth, args.seed + processes.rank)
-    supply = Supply(codec, recipe, feed, texts, photos, capacity, (height, width))
+    supply = Supply(Maker(codec, recipe, feed, photos, (height, width)), texts, capacity)
     trainer = DenoiserTrainer(recipe, processes, args.seed, args.compile)
     if args.init:
         trainer.start_from(CosmosTeacher.load(args.init, codec).network.state_dict())
@@ -238,10 +238,12 @@ def main() -> None:
         if processes.first:
             store(trainer, args.out, codec)
 
-    clock = Clock(STARTED + args.seconds - args.reserve, args.schedule_seconds, args.making)
+    clock = Clock(STARTED + args.seconds - args.reserve, args.schedule_seconds)
     fill(trainer, supply, args.min_clips, clock.deadline)
     print(f"{len(supply.scenes)} clips after {time.monotonic() - STARTED:.0f} s", flush=True)
+    supply.pace = args.pace
     fit(trainer, supply, clock, save, args.out / "log.jsonl")
+    supply.stop()
     if processes.first:
         clips = held_out_clips(args, share, depth, processes.device)
         finish(trainer, args, codec, clips, facts_of(trainer, supply))

@@ -11,8 +11,8 @@
 # One call lasts SECONDS_PER_CALL; the first 70 % of the training denoise, the rest learns few steps. A second call with
 # the same STATE goes on; then give both the same SCHEDULE (seconds of training over all calls).
 # First check that everything runs: SECONDS_PER_CALL=150 RESERVE=50 STATE=/tmp/smoke bash runs/train_denoiser.sh /tmp/smoke_out
-# More options go behind OUT: --no-compile --batch 48 (memory), --keep 200 (small disk), --sigmas 20 2 0.7 0.25, --making
-# 0.4 (a larger share of the time for new latents, for runs with few scenes), ...
+# More options go behind OUT: --no-compile --batch 48 (memory), --keep 200 (small disk), --sigmas 20 2 0.7 0.25, --pace
+# 15 (fewer new clips a second, which leaves more of the GPU to training), ...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="${PYTHONPATH:-.}" PYTHONUNBUFFERED=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True

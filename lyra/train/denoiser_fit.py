@@ -20,13 +20,11 @@ WARM = 3  # first steps of each part, whose time (compilation) does not count as
 class Clock:
     """When to stop (`deadline`, in time.monotonic) and the training time planned over all calls in seconds.
 
-    Without `schedule_seconds` the schedule ends at the deadline. `making` is the share of the time in which new
-    latents are made, `log_every` and `save_every` are in seconds.
+    Without `schedule_seconds` the schedule ends at the deadline. `log_every` and `save_every` are in seconds.
     """
 
     deadline: float
     schedule_seconds: float | None = None
-    making: float = 0.2
     log_every: float = 5.0
     save_every: float = 60.0
 
@@ -34,8 +32,8 @@ class Clock:
 def fill(trainer: DenoiserTrainer, supply: Supply, clips: int, deadline: float) -> None:
     """Wait until this process has so many clips of scenes, then for the others; InputError if none come in time."""
     while len(supply.scenes) < clips and time.monotonic() < deadline:
-        supply.replenish(wait=1.0)
-    require(len(supply.scenes) > 0, f"no usable scene appeared below {supply.feed.source.root} in time")
+        supply.take(wait=1.0)
+    require(len(supply.scenes) > 0, f"no usable scene appeared below {supply.maker.feed.source.root} in time")
     trainer.processes.wait()
 
 
@@ -62,17 +60,16 @@ def fit(trainer: DenoiserTrainer, supply: Supply, clock: Clock, save: Callable[[
         draw, rate = trainer.draw(batch.target.shape), trainer.rate(pace.progress)
         losses.append(trainer.train_step(batch, texts, draw, rate, supply.draw_frames(trainer.generator)))
         pace.stepped()
-        if trainer.step % pace.every == 0:
-            supply.replenish()
+        supply.take()
     save()
 
 
 class _Pace:
-    """How far the run is, and how often it makes new latents: decided by the first process for all of them."""
+    """How far the run is: decided by the first process for all of them."""
 
     def __init__(self, trainer: DenoiserTrainer, supply: Supply, clock: Clock) -> None:
         self.trainer, self.supply, self.clock = trainer, supply, clock
-        self.progress, self.every, self.fresh = 0.0, 4, True
+        self.progress, self.fresh = 0.0, True
         self.logged, self._logged_step = time.monotonic(), trainer.step
         self.restart()
 
@@ -92,23 +89,12 @@ class _Pace:
         self._since = time.monotonic()
 
     def agree(self) -> None:
-        """Set progress (-1: stop) and the number of steps for each round of making latents."""
+        """Set progress (-1: stop)."""
         now, elapsed = time.monotonic(), self.trainer.elapsed
         total = self.clock.schedule_seconds or elapsed + max(0.0, self.clock.deadline - now)
         over = now >= self.clock.deadline or elapsed >= total
         self.progress = self.trainer.processes.agree(-1.0 if over else elapsed / total)
-        self.every = int(self.trainer.processes.agree(self._steps_a_round()))
         self.fresh = False
-
-    def _steps_a_round(self) -> float:
-        """Steps that take (1 - making) / making times as long as a round."""
-        if self.supply.rounds == 0 or self.trainer.step <= self._logged_step or self._skipped < WARM:
-            return float(self.every)
-        step = max(1e-4, (time.monotonic() - self.logged) / (self.trainer.step - self._logged_step))
-        making = self.supply.seconds / self.supply.rounds
-        step = max(0.2 * step, step - making / self.every)
-        share = self.clock.making
-        return float(max(1, round(making / step * (1 - share) / share)))
 
     def write(self, log: Path, losses: list[dict]) -> None:
         """One line of the log, and on the screen."""
@@ -118,8 +104,9 @@ class _Pace:
         line |= {"part": "few" if trainer.few else "denoise", "rate": round(trainer.rate(self.progress), 7)}
         line |= {name: round(float(torch.stack([x[name] for x in losses]).mean()), 5) for name in losses[0]}
         speed = steps * trainer.recipe.batch * trainer.processes.count / (now - self.logged)
-        line |= {"samples_per_second": round(speed, 1), "scenes": len(supply.feed.seen), "every": self.every}
+        line |= {"samples_per_second": round(speed, 1), "scenes": len(supply.maker.feed.seen)}
         line |= {"clips": supply.scenes.written, "pans": supply.pans.written if supply.pans is not None else 0}
+        line |= {name: round(seconds, 1) for name, seconds in supply.maker.seconds.items()}
         with log.open("a") as file:
             file.write(json.dumps(line) + "\n")
         print(" ".join(f"{key}={value}" for key, value in line.items()), flush=True)

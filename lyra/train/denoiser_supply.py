@@ -1,7 +1,16 @@
-"""The supply of training latents of one process: it makes new ones from scenes and photographs between steps."""
+"""The supply of training latents of one process: a thread makes new ones from scenes and photographs all the time.
 
+On CUDA the thread works in a stream of its own and waits for nothing but that stream, so neither its many small
+kernels nor its waits for the GPU hold up the training loop. Banks and texts belong to the loop alone: the thread only
+hands over what is finished.
+"""
+
+import queue
+import threading
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -12,73 +21,142 @@ from lyra.train.denoiser_clips import Clip, Views, order, photo_clip, scene_clip
 from lyra.train.first_frames import A_SCENE, encode_frames, some_frames
 from lyra.train.latents import Bank, Latents, SceneFeed, Texts, encode
 
-TOGETHER = 6  # clips made in one round
+OF_A_SCENE = 3  # clips made each time a scene is read: more scenes teach more than more paths through one
+TOGETHER = 6  # clips encoded at a time
 
 
-class Supply:
-    """Banks of scenes, of photographs and of single frames with captions, and what fills them.
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A round of new latents (captions still in words), single frames of the same scenes if wanted."""
 
-    `capacity` clips of scenes have room; `size` is (height, width) of the clips. `seconds` and `rounds` tell what
-    filling has cost.
+    clips: Latents
+    captions: list[str]
+    pans: bool = False
+    frames: Latents | None = None
+    frame_captions: tuple[str, ...] = ()
+
+
+class Maker:
+    """Turns scenes and photographs into latents, a round at a time; `size` is (height, width) of the clips.
+
+    `seconds` tells where the time went: waiting for scenes, copying and warping, encoding. Clips of photographs are
+    made whenever their share is not reached.
     """
 
     def __init__(
-        self,
-        codec: VideoCodec,
-        recipe: DenoiserTraining,
-        feed: SceneFeed,
-        texts: Texts,
-        photos: Sequence[Tensor],
-        capacity: int,
+        self, codec: VideoCodec, recipe: DenoiserTraining, feed: SceneFeed, photos: Sequence[Tensor],
         size: tuple[int, int],
-    ) -> None:
-        self.codec, self.recipe, self.feed, self.texts, self.photos = codec, recipe, feed, texts, photos
-        self.size, self.device = size, codec.mean.device
-        self.scenes = Bank(capacity)
-        self.pans = Bank(max(1, round(capacity * recipe.photos))) if photos and recipe.photos > 0 else None
-        self.frames = Bank(2 * capacity) if recipe.first_frames > 0 else None
+    ) -> None:  # fmt: skip
+        self.codec, self.recipe, self.feed, self.photos, self.size = codec, recipe, feed, photos, size
+        self.device = codec.mean.device
         self.generator = torch.Generator().manual_seed(1 + feed.source.rank)
-        self.seconds, self.rounds = 0.0, 0
+        self.films, self.pans = 0, 0
+        self.seconds = {"waiting": 0.0, "warping": 0.0, "encoding": 0.0}
 
-    def replenish(self, wait: float = 0.0) -> int:
-        """Six clips of one scene, or six pans over photographs, into the banks; how many came.
+    def make(self, wait: float = 0.0) -> Made | None:
+        """Six clips of two scenes, or six pans over photographs; None if no scene is there within `wait` seconds."""
+        pans_due = bool(self.photos) and self.pans < self.recipe.photos * self.films
+        clock = _Stopwatch(self.seconds, self.device)
+        scenes = [] if pans_due else self._scenes(wait)
+        clock.lap("waiting")
+        if not scenes and not pans_due:
+            return None
+        clips = self._pans() if pans_due else [clip for views in scenes for clip in self._films(views)]
+        clock.lap("warping")
+        latents = encode(clips, self.codec, self.recipe.network, [0] * len(clips))
+        frames, words = self._frames(scenes)
+        clock.lap("encoding")
+        self.pans, self.films = self.pans + pans_due * len(clips), self.films + (not pans_due) * len(clips)
+        return Made(latents, [clip.caption for clip in clips], pans_due, frames, words)
 
-        0 if no scene is there within `wait` seconds.
-        """
-        pans_due = self.pans is not None and self.pans.written < self.recipe.photos * self.scenes.written
-        views = None if pans_due else self.feed.next(wait)
-        self._settle()
-        started = time.monotonic()
-        clips = self._pans() if pans_due else self._films(views)
-        if not clips:
-            return 0
-        latents = encode(clips, self.codec, self.recipe.network, [self.texts.row(clip.caption) for clip in clips])
-        (self.pans if pans_due else self.scenes).add(latents)
-        self._settle()
-        self.seconds += time.monotonic() - started
-        self.rounds += 1
-        return len(clips)
+    def _scenes(self, wait: float) -> list[Views]:
+        """Up to two scenes of the right size, on the device."""
+        found = (self.feed.next(wait) for _ in range(TOGETHER // OF_A_SCENE))
+        return [v.to(self.device) for v in found if v is not None and tuple(v.rgb.shape[2:4]) == self.size]
 
-    def _settle(self) -> None:
-        """Let the device finish what it was given, so that times are those of this work."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-
-    def _films(self, views: Views | None) -> list[Clip]:
-        if views is None or tuple(views.rgb.shape[2:4]) != self.size:
-            return []
-        views = views.to(self.device)
-        paths, frames = views.rgb.shape[:2]
-        if self.frames is not None:
-            images, row = some_frames(views, A_SCENE, self.generator), self.texts.row(views.caption)
-            self.frames.add(encode_frames(images, self.codec, [row] * A_SCENE))
-        orders = [order(paths, frames, self.generator) for _ in range(TOGETHER)]
+    def _films(self, views: Views) -> list[Clip]:
+        orders = [order(*views.rgb.shape[:2], self.generator) for _ in range(OF_A_SCENE)]
         return [scene_clip(views, chosen, self.recipe.errors, self.generator) for chosen in orders]
 
     def _pans(self) -> list[Clip]:
         frames = self.feed.source.frames
         chosen = torch.randint(len(self.photos), (TOGETHER,), generator=self.generator).tolist()
         return [photo_clip(self.photos[index], frames, self.size, self.generator) for index in chosen]
+
+    def _frames(self, scenes: list[Views]) -> tuple[Latents | None, tuple[str, ...]]:
+        """Single frames with the captions of their scenes."""
+        if self.recipe.first_frames <= 0 or not scenes:
+            return None, ()
+        images = torch.cat([some_frames(views, A_SCENE, self.generator) for views in scenes])
+        words = tuple(views.caption for views in scenes for _ in range(A_SCENE))
+        return encode_frames(images, self.codec, [0] * len(images)), words
+
+
+class Supply:
+    """Banks of scenes, of photographs and of single frames with captions, filled by a thread that works the maker.
+
+    `capacity` clips of scenes have room. The thread makes at most `pace` clips a second; call `stop` at the end.
+    """
+
+    def __init__(self, maker: Maker, texts: Texts, capacity: int, pace: float = float("inf")) -> None:
+        self.maker, self.recipe, self.texts, self.pace = maker, maker.recipe, texts, pace
+        pans = bool(maker.photos) and self.recipe.photos > 0
+        self.scenes = Bank(capacity)
+        self.pans = Bank(max(1, round(capacity * self.recipe.photos))) if pans else None
+        self.frames = Bank(2 * capacity) if self.recipe.first_frames > 0 else None
+        self._ready: queue.Queue[Made | BaseException] = queue.Queue(maxsize=4)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        try:
+            with _own_stream(self.maker.device):
+                while not self._over.is_set():
+                    started = time.monotonic()
+                    made = self.maker.make(wait=0.5)
+                    if made is not None:
+                        self._hand_over(made)
+                        self._over.wait(max(0.0, started + len(made.clips) / self.pace - time.monotonic()))
+        except BaseException as error:  # raised again where it is noticed, in the training loop
+            self._hand_over(error)
+
+    def _hand_over(self, made: Made | BaseException) -> None:
+        while not self._over.is_set():
+            try:
+                self._ready.put(made, timeout=0.5)
+                return
+            except queue.Full:
+                continue
+
+    def stop(self) -> None:
+        """Make no more; returns when the thread has ended."""
+        self._over.set()
+        self._thread.join()
+
+    def take(self, wait: float = 0.0) -> int:
+        """Put what has been made into the banks; how many clips came. Waits up to `wait` seconds for the first."""
+        count = 0
+        while True:
+            try:
+                made = self._ready.get(timeout=wait) if wait > 0 and count == 0 else self._ready.get_nowait()
+            except queue.Empty:
+                return count
+            if isinstance(made, BaseException):
+                raise made
+            (self.pans if made.pans else self.scenes).add(self._named(made.clips, made.captions))
+            if made.frames is not None:
+                self.frames.add(self._named(made.frames, made.frame_captions))
+            count += len(made.clips)
+
+    def _named(self, latents: Latents, captions: Sequence[str]) -> Latents:
+        """Latents of the thread as the loop's own, with the rows of their captions."""
+        device = latents.target.device
+        if device.type == "cuda":  # their memory must not be used again before this stream has read it
+            for tensor in (latents.target, latents.warp, latents.mask):
+                tensor.record_stream(torch.cuda.current_stream())
+        rows = torch.tensor([self.texts.row(caption) for caption in captions], device=device)
+        return Latents(latents.target, latents.warp, latents.mask, rows)
 
     def draw(self, generator: torch.Generator) -> Latents:
         """A batch with its share of photographs."""
@@ -90,3 +168,22 @@ class Supply:
         """A batch of single frames with captions; None if the recipe has none."""
         count = round(self.recipe.batch * self.recipe.first_frames)
         return self.frames.draw(max(1, count), generator) if self.frames is not None else None
+
+
+class _Stopwatch:
+    """Adds the time of each lap to a table, once this thread's stream is done with it."""
+
+    def __init__(self, seconds: dict[str, float], device: torch.device) -> None:
+        self._seconds, self._device, self._since = seconds, device, time.monotonic()
+
+    def lap(self, name: str) -> None:
+        if self._device.type == "cuda":
+            torch.cuda.current_stream().synchronize()
+        now = time.monotonic()
+        self._seconds[name] += now - self._since
+        self._since = now
+
+
+def _own_stream(device: torch.device) -> AbstractContextManager:
+    """A CUDA stream of this thread's own; nothing on the CPU."""
+    return torch.cuda.stream(torch.cuda.Stream(device)) if device.type == "cuda" else nullcontext()

@@ -1,8 +1,8 @@
 """Clips as latents in the memory of the device that trains, and the stream of scenes they are made from.
 
-A run starts with few scenes and goes on while more are rendered: a thread reads what is new below a folder, the
-training loop turns it into latents between its steps, and once nothing is new, old scenes are filmed again with other
-paths, colours and depth errors. The bank is a ring: when it is full, the oldest clips make room.
+A run starts with few scenes and goes on while more are rendered: threads read what is new below a folder, another one
+turns it into latents beside training (`denoiser_supply`), and once nothing is new, old scenes are filmed again with
+other paths, colours and depth errors. The bank is a ring: when it is full, the oldest clips make room.
 """
 
 import json
@@ -85,11 +85,13 @@ class Bank:
         if self._store is None:
             fields = (latents.target, latents.warp, latents.mask, latents.caption)
             self._store = Latents(*(field.new_zeros(self.capacity, *field.shape[1:]) for field in fields))
-        for place, index in enumerate(range(self.written, self.written + len(latents))):
-            at = index % self.capacity
+        done = 0
+        while done < len(latents):
+            at = self.written % self.capacity
+            part = latents[done : done + self.capacity - at]
             for name in ("target", "warp", "mask", "caption"):
-                getattr(self._store, name)[at] = getattr(latents, name)[place]
-        self.written += len(latents)
+                getattr(self._store, name)[at : at + len(part)] = getattr(part, name)
+            done, self.written = done + len(part), self.written + len(part)
 
     def draw(self, count: int, generator: torch.Generator) -> Latents:
         """Examples drawn evenly with replacement, in float32."""
@@ -168,7 +170,8 @@ class Source:
 
 
 class SceneFeed:
-    """Scenes read ahead by some threads: each new one first, then old ones again and again, in random order."""
+    """Scenes read ahead by some threads: new ones first, the newest of them before the others (old folders may be
+    deleted to make room), then old ones again and again, in random order."""
 
     def __init__(self, source: Source, depth_of_code: np.ndarray, seed: int = 0, readers: int = 4) -> None:
         self.source, self._depth = source, depth_of_code
@@ -197,7 +200,7 @@ class SceneFeed:
     def _read(self) -> None:
         while True:
             with self._lock:
-                folder = self._new.pop(0) if self._new else self._random.choice(self.seen) if self.seen else None
+                folder = self._new.pop() if self._new else self._random.choice(self.seen) if self.seen else None
             views = None if folder is None else self._views(folder)
             if views is None:
                 time.sleep(0.05)

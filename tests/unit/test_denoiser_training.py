@@ -28,7 +28,7 @@ from lyra.train.denoiser import DenoiserTrainer, conditioning, substeps
 from lyra.train.denoiser_clips import Errors, mistaken, order, photo_clip, plain_order, scene_clip
 from lyra.train.denoiser_eval import Judge, Way, fill_nearest
 from lyra.train.denoiser_fit import Clock, fill, fit
-from lyra.train.denoiser_supply import Supply
+from lyra.train.denoiser_supply import Maker, Supply
 from lyra.train.latents import Bank, SceneFeed, Source, Texts, read_views
 from lyra.train.processes import Processes
 
@@ -215,15 +215,16 @@ def test_the_supply_grows_with_the_folder_and_a_run_ends_in_scores(world, tmp_pa
     recipe = replace(RECIPE, photos=0.25, few_share=0.3, learning_rate=2e-3)
     feed = SceneFeed(Source(world, 9, rescan=0.1), DEPTH)
     texts = Texts(NETWORK, ALONE.device, lambda caption: torch.ones(2, 64) if caption else torch.zeros(0, 64))
-    supply = Supply(codec, recipe, feed, texts, photographs(tmp_path), 24, (32, 48))
+    supply = Supply(Maker(codec, recipe, feed, photographs(tmp_path), (32, 48)), texts, 24)
     trainer, log, saves = DenoiserTrainer(recipe, ALONE, 0), tmp_path / "log.jsonl", []
     fill(trainer, supply, 12, time.monotonic() + 60)
     while len(texts.table) < 3:  # the first scene may be filmed again before the second one has been read
-        supply.replenish(wait=1.0)
+        supply.take(wait=1.0)
     assert {path.name for path in feed.seen} == {"scene-0", "scene-1"} and 12 <= len(supply.scenes) <= 24
     assert texts.table.shape == (3, 16, 64) and 6 <= len(supply.pans) <= len(supply.scenes)
     monkeypatch.setattr(denoiser_fit, "time", Ticking())
-    fit(trainer, supply, Clock(1e9, 2.5, making=0.1, log_every=0.0), lambda: saves.append(trainer.step), log)
+    fit(trainer, supply, Clock(1e9, 2.5, log_every=0.0), lambda: saves.append(trainer.step), log)
+    supply.stop()
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert saves[-1] == trainer.step and trainer.few and {line["part"] for line in lines} == {"denoise", "few"}
     clips = [scene_clip(read_views(world / "scene-1", DEPTH, 9), plain_order(0, 9), None, trainer.generator)]
