@@ -1,7 +1,7 @@
 """`lyra generate`: a photograph, or words, to a scene; a video to a scene that moves."""
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,13 +13,27 @@ from lyra.cli.text import NO_WORDS, Words, picture, with_words
 from lyra.cli.video import VIDEO, VideoOptions, generate_video, is_video
 
 
+@dataclass(frozen=True)
+class Ending:
+    """What the scene of a photograph is made of in the end."""
+
+    surface: Literal["photo", "student"] = "photo"
+    """photo keeps the photo's own pixels where it shows something; student takes everything from the splat decoder,
+    which is softer."""
+    refine: int | None = None
+    """Steps of fitting the scene to the imagined videos; None: 0 for draft, 40 for standard, 160 for full."""
+
+
+ENDING = Ending()
+
+
 def generate(
     photo: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="PHOTO")] = None,
     *,
     out: Into,
     words: Annotated[Words, tyro.conf.arg(name="")] = NO_WORDS,
     quality: Literal["draft", "standard", "full"] = "standard",
-    surface: Literal["photo", "student"] = "photo",
+    ending: Annotated[Ending, tyro.conf.arg(name="")] = ENDING,
     options: Annotated[Options, tyro.conf.arg(name="")] = DEFAULT,
     video: Annotated[VideoOptions, tyro.conf.arg(name="")] = VIDEO,
     json: AsJson = False,
@@ -36,8 +50,7 @@ def generate(
         out: The folder to fill. A run that was cut off goes on there.
         words: Words instead of a photograph.
         quality: draft shows only what the photo knows, standard imagines the rest, full takes more steps for it.
-        surface: photo keeps the photo's own pixels where it shows something; student takes everything from the
-            splat decoder, which is softer.
+        ending: What the scene of a photograph is made of.
         options: How to imagine.
         video: Of videos.
         json: Print one JSON object instead of text.
@@ -46,6 +59,7 @@ def generate(
     from lyra.scene import require
 
     require((photo is None) != (words.text is None), "give either a photograph or --text with words, and not both")
+    video.check(photo)
     if photo is not None and is_video(photo):
         return generate_video(photo, out, quality, options, video, json)
     began = time.perf_counter()
@@ -53,7 +67,7 @@ def generate(
         job = start(out, options, watch)
         painted = None if words.text is None else picture(words, out, options, job, json)
         image = photo if painted is None else painted.image
-        scene = pipeline.generate(image, quality, **asked(options), surface=surface, job=job)
+        scene = pipeline.generate(image, quality, **asked(options), **asdict(ending), job=job)
         if painted is not None:
             scene = replace(scene, report=with_words(scene.report, painted))
         files = scene.save(out, job)

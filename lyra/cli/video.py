@@ -22,12 +22,25 @@ class VideoOptions:
         start: Seconds of the video to leave out at its beginning.
         seconds: How much of the video to take; everything up to 8 s if not given.
         fps: The frame rate of a folder of images.
+        animate: Let a photograph move. No weights that can do it are known to this version, so it is refused.
     """
 
     cameras: Path | None = None
     start: float = 0.0
     seconds: float | None = None
     fps: float = 24.0
+    animate: bool = False
+
+    def check(self, source: Path | None) -> None:
+        """Raises InputError if something is asked that no weights can do."""
+        from lyra.scene import require
+
+        video = source is not None and is_video(source)
+        require(
+            not self.animate or video,
+            "--animate: a photograph cannot be made to move; the mini model was trained on scenes that stand still. "
+            "Give a video of the motion, or leave --animate out",
+        )
 
 
 VIDEO = VideoOptions()

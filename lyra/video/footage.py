@@ -28,8 +28,8 @@ _CROPPED = 0.7  # below this share of the picture its owner should know
 class Footage:
     """t frames [t, 3, h, w] in [0, 1], `fps` a second, and what they came from.
 
-    `index` is the number of each frame in its source (from 0), `full_size` (width, height) that of the source, of which
-    the frames are the middle. `notes` are sentences for the user.
+    `index` is the number of each frame in its source (from 0), `full_size` (width, height) that of the source as it was
+    decoded (large ones smaller), of which the frames are the middle. `notes` are sentences for the user.
     """
 
     frames: Float[Tensor, "t 3 h w"]
@@ -171,4 +171,4 @@ def _notes(path: str | os.PathLike, reader: _Reader, count: int, notes: list[str
         notes.append(f"{path}: {share:.0%} of the picture, its middle, fits into {reader.width}x{reader.height}")
     if len(reader.times) < count:
         notes.append(f"{path}: has {len(reader.times)} frames in this stretch, so some of the {count} are repeated")
-    return tuple(note for note in notes if "were made smaller" not in note)
+    return tuple(notes)

@@ -70,8 +70,8 @@ def survey(
     track = solve(footage.frames, depth, lens)
     require(
         len(track.lost) <= _LOST * len(footage),
-        f"{footage.name}: the camera cannot be followed ({len(track.lost)} of {len(footage)} frames fit nowhere; is there "
-        "a cut?); choose a stretch in one take with --start and --seconds, or give --cameras",
+        f"{footage.name}: the camera cannot be followed ({len(track.lost)} of {len(footage)} frames fit nowhere; is "
+        "there a cut?); choose a stretch in one take with --start and --seconds, or give --cameras",
     )
     if track.still:
         depth, moving = of_still(footage.frames, depth)

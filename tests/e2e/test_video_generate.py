@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from e2e.tiny_model import CHANNELS, write_tiny_model
 from unit.video_world import HEIGHT, WIDTH, camera_path, film
 
 import lyra
+from lyra.cli.video import VideoOptions
 from lyra.decoder import MINI, SplatDecoder
 from lyra.io.cameras import load_cameras, save_cameras
 from lyra.io.video import load_video
@@ -21,7 +23,7 @@ from lyra.pipeline.order import Order
 from lyra.pipeline.video import Clip, generate_video
 from lyra.pipeline.video_decoding import split_sets
 from lyra.pipeline.video_result import FILES
-from lyra.scene import Cameras, Gaussians
+from lyra.scene import Cameras, Gaussians, InputError
 
 SIZE = ("--size", "96x64", "--trajectories", "2")
 
@@ -120,3 +122,9 @@ def test_bad_videos_are_one_sentence(model, tmp_path, frames, words):
     )  # fmt: skip
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert any(word in done.stderr for word in words.split("|"))
+
+
+def test_a_photograph_is_not_animated():
+    with pytest.raises(InputError, match="stand still"):
+        VideoOptions(animate=True).check(Path("photo.png"))
+    VideoOptions(animate=True).check(Path("clip.mp4"))

@@ -1,5 +1,6 @@
 """Any video becomes so many frames, evenly spaced; what cannot is refused in one sentence."""
 
+import struct
 from fractions import Fraction
 
 import av
@@ -64,13 +65,37 @@ def test_few_frames_are_repeated_and_said(tmp_path):
     assert len(got) == 9 and any("3 frames" in note and "repeated" in note for note in got.notes)
 
 
-def test_a_broken_tail_is_left_out_and_said(tmp_path):
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_broken_tail_is_left_out(tmp_path, suffix):
     noise = torch.rand(40, 3, 72, 96, generator=torch.Generator().manual_seed(0))
-    save_video(noise, tmp_path / "whole.mkv", 20.0)
-    data = (tmp_path / "whole.mkv").read_bytes()
-    (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
-    got = read_footage(tmp_path / "cut.mkv", 64, 48, 5)
+    save_video(noise, tmp_path / f"whole{suffix}", 20.0)
+    data = (tmp_path / f"whole{suffix}").read_bytes()
+    (tmp_path / f"cut{suffix}").write_bytes(data[: len(data) // 2])
+    got = read_footage(tmp_path / f"cut{suffix}", 64, 48, 5)
     assert 5 < int(got.index[-1]) < 39
+
+
+def test_a_phone_held_upright_gives_an_upright_picture(tmp_path):
+    """The file stores a wide picture and a quarter turn; the top of what was seen stays the top."""
+    lying = torch.zeros(4, 3, 96, 128)
+    lying[..., :64] = 0.9  # after a quarter turn to the right the left half is the upper one
+    save_video(lying, tmp_path / "lying.mp4", 10.0)
+    data = bytearray((tmp_path / "lying.mp4").read_bytes())
+    at, one = data.index(b"tkhd") + 44, 1 << 16
+    data[at : at + 36] = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 1 << 30)
+    (tmp_path / "phone.mp4").write_bytes(data)
+    got = read_footage(tmp_path / "phone.mp4", 96, 64, 3)
+    assert got.full_size == (96, 128)
+    assert float(got.frames[..., :24, :].mean()) > 0.85 and float(got.frames[..., 40:, :].mean()) < 0.05
+    assert any("50% of the picture" in note for note in got.notes)
+
+
+def test_a_long_large_video_is_cut_and_made_smaller_with_a_sentence(tmp_path):
+    save_video(ramp(12, 360, 640), tmp_path / "large.mp4", 1.0)
+    got = read_footage(tmp_path / "large.mp4", 64, 48, 9)
+    assert got.index.tolist() == list(range(9)) and got.frames.shape == (9, 3, 48, 64)
+    assert any("longer than 8 s" in note for note in got.notes)
+    assert any("of 640x360 pixels were made smaller" in note for note in got.notes)
 
 
 def test_what_is_no_moving_picture_is_refused(tmp_path):

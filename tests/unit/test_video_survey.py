@@ -124,7 +124,7 @@ def test_cameras_of_another_video_are_refused(moving, tmp_path):
 
 def test_a_cut_is_refused(moving):
     """Half of the pictures show something else, by a camera that moves too."""
-    cameras, frames, depth, _ = moving
+    _, frames, depth, _ = moving
     cut = torch.cat([frames[:4], frames[4:].flip(-2)])
-    with pytest.raises(InputError, match="cannot be followed.*a cut"):
+    with pytest.raises(InputError, match=r"cannot be followed.*a cut"):
         survey(footage(cut), TrueDepth(cut, depth, K, 0.0))
