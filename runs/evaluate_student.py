@@ -21,6 +21,7 @@ from lyra.evaluate.student import StudentEvaluation
 from lyra.evaluate.true_scenes import still_scenes
 from lyra.io.atomic import replacing_file
 from lyra.metrics import LPIPS
+from lyra.pipeline.refine import STEPS
 
 MEASURES = ("pictures", "psnr", "ssim", "lpips", "depth_error")
 
@@ -37,6 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=4, help="score every so many frames")
     parser.add_argument("--steps", type=int, help="Euler steps of the teacher instead of the sampler saved with it")
     parser.add_argument("--optimise-steps", type=int, default=3000, help="0 leaves the optimisation out")
+    parser.add_argument("--refine-steps", type=int, default=STEPS["standard"], help="0 leaves the refined scenes out")
     parser.add_argument("--keep", type=float, default=0.5, help="share of its Gaussians that the decoder keeps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -73,11 +75,12 @@ def main() -> None:
     imagined = Samples(args.model, args.latents or args.out / "latents", args.device, args.seed, args.steps)
     drafts = Samples(args.model, args.out / "draft_latents", args.device, args.seed, draft=True)
     decoder = SplatDecoder.load(weights.folder(args.model, "decoder"), imagined.source.codec.encode_raw).to(device)
-    evaluation = StudentEvaluation(decoder, lpips, device, args.keep, args.every)
+    evaluation = StudentEvaluation(decoder, lpips, device, args.keep, args.every, args.refine_steps)
     options = OptimiseOptions(steps=args.optimise_steps, seed=args.seed) if args.optimise_steps else None
     facts = {
         "model": imagined.mark | {"decoder": weights.fingerprint(weights.folder(args.model, "decoder"))},
         "optimise_steps": args.optimise_steps,
+        "refine_steps": args.refine_steps,
         "lpips_network": lpips.net,
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
         "torch": torch.__version__,

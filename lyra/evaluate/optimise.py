@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from lyra.metrics import ssim
+from lyra.pipeline.refine import Parameters
 from lyra.render import render
 from lyra.scene import Cameras, Gaussians, require
-from lyra.scene.rotations import normalize, quat_to_matrix
+from lyra.scene.rotations import quat_to_matrix
 
-_NAMES = ("means", "quats", "log_scales", "logits", "sh")
 _RATES = {"means": 1.6e-4, "quats": 1e-3, "log_scales": 5e-3, "logits": 5e-2, "sh": 2.5e-3}
 
 
@@ -72,7 +72,7 @@ def optimise(
         index, order = int(order[0]), order[1:]
         loss = _loss(state, cameras[index], frames[index].to(start.means) / 255, background, options)
         loss.backward()
-        state.step(decay**step)
+        state.step(_RATES | {"means": _RATES["means"] * decay**step})
         if first <= step < last and step % options.refine_every == 0:
             state.relocate(options, generator)
             state.grow(options, generator)
@@ -90,32 +90,11 @@ def _loss(state: "_Splats", camera: Cameras, target: Tensor, background: Tensor,
     return error + options.opacity_cost * scene.opacities.mean() + options.scale_cost * scene.scales.mean()
 
 
-class _Splats:
-    """The parameters before their activations, with Adam's moments beside them."""
+class _Splats(Parameters):
+    """Parameters whose number changes."""
 
     def __init__(self, start: Gaussians) -> None:
-        values = (start.means, start.quats, start.scales.log(), start.opacities.clamp(0.01, 0.5).logit(), start.sh)
-        self.values = {n: v.detach().clone().requires_grad_() for n, v in zip(_NAMES, values, strict=True)}
-        self.moments = {n: [torch.zeros_like(v), torch.zeros_like(v)] for n, v in self.values.items()}
-        self.count = 0
-
-    def gaussians(self) -> Gaussians:
-        """The scene as it is drawn."""
-        v = self.values
-        return Gaussians(v["means"], normalize(v["quats"]), v["log_scales"].exp(), v["logits"].sigmoid(), v["sh"])
-
-    @torch.no_grad()
-    def step(self, decay: float) -> None:
-        """One step of Adam (Kingma and Ba 2015); `decay` scales the rate of the means. Gradients are used up."""
-        self.count += 1
-        for name, value in self.values.items():
-            first, second = self.moments[name]
-            first.lerp_(value.grad, 0.1)
-            second.lerp_(value.grad.square(), 0.001)
-            unbiased = (second / (1 - 0.999**self.count)).sqrt_().add_(1e-15)
-            rate = _RATES[name] * (decay if name == "means" else 1)
-            value.addcdiv_(first, unbiased, value=-rate / (1 - 0.9**self.count))
-            value.grad = None
+        super().__init__(start, (0.01, 0.5), (0.9, 0.999))
 
     @torch.no_grad()
     def relocate(self, options: OptimiseOptions, generator: torch.Generator) -> None:

@@ -1,13 +1,15 @@
 """How good the student's scenes are: against its teacher's frames, and against true pictures at unseen cameras.
 
 Beside it, on the same frames: Gaussians optimised for the scene, the first view's pixels unprojected, draft mode, and
-the student's scene with the first view's own pixels in front ("student + photo": what `lyra generate` makes). Lengths
-are in units of the first view's median depth.
+the student's scene with the first view's own pixels in front ("student + photo"), and both after a short fit to the
+teacher's frames ("refined"; of the second one these are what `lyra generate` makes, but for its larger photo layer).
+Lengths are in units of the first view's median depth.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from jaxtyping import Float, UInt8
@@ -20,6 +22,8 @@ from lyra.evaluate.scores import Scores, region_scores
 from lyra.evaluate.teacher import first_camera, in_units
 from lyra.evaluate.true_scenes import TrueScene
 from lyra.evaluate.visibility import regions
+from lyra.io.images import to_uint8
+from lyra.pipeline.refine import fit, photo_over
 from lyra.pipeline.surface import seen_by, with_photo
 from lyra.pipeline.views import FirstView as Photo
 from lyra.render import Rendering, render
@@ -41,13 +45,21 @@ class Attempt:
 class StudentEvaluation:
     """Numbers gathered over scenes; depth_error is the median relative error of a picture's depth.
 
-    `keep` is the share of Gaussians that the decoder keeps; `every`: score every so many frames.
+    `keep` is the share of Gaussians that the decoder keeps; `every`: score every so many frames; with `refine_steps`
+    there are refined scenes too.
     """
 
     def __init__(
-        self, decoder: nn.Module, lpips: nn.Module | None, device: torch.device, keep: float, every: int = 4
+        self,
+        decoder: nn.Module,
+        lpips: nn.Module | None,
+        device: torch.device,
+        keep: float,
+        every: int = 4,
+        refine_steps: int = 0,
     ) -> None:
         self.decoder, self.lpips, self.device, self.keep, self.every = decoder, lpips, device, keep, every
+        self.refine_steps = refine_steps
         self.scores = Scores()
         self.facts: dict[str, list[tuple[float, int]]] = {}
         self.rows: list[list[Tensor]] = []
@@ -78,12 +90,26 @@ class StudentEvaluation:
                 self._timed("draft", lambda: reconstruct(self.decoder, draft, self.keep)),
                 self._timed("unprojected", lambda: unprojected(scene.view).to(self.device)),
             ]
+        cameras, pictures = sample.cameras.flatten(), frames.flatten(0, 1)
+        if self.refine_steps:
+            own = self._with_photo(scene.view, cameras, pictures)
+            for before, targets in ((made[0], pictures), (made[1], own)):
+                start, fitted = (
+                    before.gaussians,
+                    partial(fit, cameras=cameras, targets=targets, steps=self.refine_steps),
+                )
+                after = self._timed(f"{before.name}, refined", partial(fitted, start))
+                made.append(replace(after, seconds=before.seconds + after.seconds))
         if options is None:
             return made
-        cameras, pictures = sample.cameras.flatten(), frames.flatten(0, 1)
-        points = made[-1].gaussians
+        points = made[3].gaussians
         made.append(self._timed("optimised", lambda: optimise(points, cameras, pictures, background, options)))
         return made
+
+    def _with_photo(self, view: FirstView, cameras: Cameras, pictures: UInt8[Tensor, "n 3 h w"]) -> Tensor:
+        """The teacher's frames with the first view's own pixels where it shows something."""
+        warped = _photo(view).cache(self.device).warp(cameras)
+        return photo_over(pictures, to_uint8(0.5 + 0.5 * warped.image).to(pictures.device), warped.mask)
 
     @torch.no_grad()
     def add(self, scene: TrueScene, made: list[Attempt], frames: UInt8[Tensor, "v t 3 h w"]) -> None:
@@ -156,7 +182,11 @@ class StudentEvaluation:
 
 def with_own_pixels(view: FirstView, scene: Gaussians) -> Gaussians:
     """The student's scene of a view (in median depths) behind the view's own pixels, as `lyra generate` makes it."""
-    known = view.depth.isfinite() & (view.depth > 0)
-    depth = torch.where(known, view.depth / view.unit, torch.inf)
-    photo, here = Photo(view.image, DepthMap(depth, view.K, known, "relative")), scene.to("cpu")
+    photo, here = _photo(view), scene.to("cpu")
     return with_photo(photo, view.image, replace(here, seen=seen_by(photo, here.means))).to(scene.means.device)
+
+
+def _photo(view: FirstView) -> Photo:
+    """The view as the pipeline sees it, in median depths."""
+    known = view.depth.isfinite() & (view.depth > 0)
+    return Photo(view.image, DepthMap(torch.where(known, view.depth / view.unit, torch.inf), view.K, known, "relative"))

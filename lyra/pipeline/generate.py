@@ -7,15 +7,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lyra.decoder import DecoderConfig
+from lyra.io.images import to_uint8
 from lyra.pipeline import models
-from lyra.pipeline.imagine import Imagined, Source, finished, imagine_latents, in_world
+from lyra.pipeline.imagine import Imagined, Source, decode_videos, finished, imagine_latents, in_world
 from lyra.pipeline.job import Job, key_of, release
 from lyra.pipeline.order import Order
 from lyra.pipeline.photo import read_photo
+from lyra.pipeline.refine import MOST_STEPS, STEPS, fit, photo_over
 from lyra.pipeline.result import Scene
 from lyra.pipeline.surface import DETAIL, SURFACES, seen_by, with_photo
+from lyra.render import backends
 from lyra.scene import Gaussians, require
 
+FIELDS = ("means", "quats", "scales", "opacities", "sh")
 KEEP, KEEP_PUBLISHED = 0.5, 0.2  # share of Gaussians kept, the most opaque ones, as in the last stage of training
 
 
@@ -28,12 +32,14 @@ def generate(
     model: str = "mini",
     size: tuple[int, int] | None = None,
     surface: str = "photo",
+    refine: int | None = None,
     job: Job | None = None,
 ) -> Scene:
     """Turn a photograph into a scene: depth, 3D cache, six imagined videos (as latents), one set of Gaussians.
 
     `surface` photo: what the photo shows is made of its own pixels, the decoder's Gaussians are the rest; student: all
     are the decoder's (see lyra/pipeline/surface.py).
+    `refine`: steps of fitting the result to the imagined videos (lyra/pipeline/refine.py); None: as the quality says.
     `quality` draft leaves the diffusion out, standard takes few steps, full many. See `Order` for the other options and
     `Job` for device, progress and resuming. The world: the photo's camera at the origin looking along +z (OpenCV axes),
     in metres if the depth is metric. Same inputs, same machine, same result. Raises InputError for what is no usable
@@ -41,13 +47,18 @@ def generate(
     """
     require(surface in SURFACES, f"the surface is one of {', '.join(SURFACES)}, not {surface!r}")
     order, job = Order(quality, trajectories, motion, seed, str(model), size), job or Job()
+    steps = STEPS[quality] if refine is None else refine
+    require(0 <= steps <= MOST_STEPS, f"refining takes between 0 and {MOST_STEPS} steps, not {steps}")
     imagined = imagine_latents(image, order, job, parts=("decoder",))
     scene = _decoded(imagined, job)
     if surface == "photo":
         width, height = (round(DETAIL * side) for side in (order.format.width, order.format.height))
         scene = with_photo(imagined.view, read_photo(image, width, height).image, scene)
+    if steps:
+        scene = _refined(imagined, scene, surface, steps, job)
     facts = imagined.facts | {
         "surface": surface,
+        "refine_steps": steps,
         "gaussians": len(scene),
         "imagined_share": round(1 - float(scene.seen.float().mean()), 4) if len(scene) else 0.0,
     }
@@ -73,7 +84,7 @@ def _decoded(imagined: Imagined, job: Job) -> Gaussians:
         with torch.no_grad():
             made = decoder(imagined.latents.to(job.device), cameras, keep=keep, scale=scale, guide=guide)
         made = made.to("cpu").prune()
-        return {name: getattr(made, name) for name in ("means", "quats", "scales", "opacities", "sh")}
+        return {name: getattr(made, name) for name in FIELDS}
 
     with job.stage("decoding"):
         key = key_of(imagined.key, imagined.facts["weights"]["decoder"], KEEP)
@@ -81,6 +92,29 @@ def _decoded(imagined: Imagined, job: Job) -> Gaussians:
         release()
         gaussians = Gaussians(**kept)
         return replace(gaussians, seen=seen_by(imagined.view, gaussians.means / unit))
+
+
+def _refined(imagined: Imagined, scene: Gaussians, surface: str, steps: int, job: Job) -> Gaussians:
+    """The scene fitted to the teacher's frames; with the photo as surface, these show its own pixels where they can."""
+    unit, device = imagined.view.unit, job.device if backends()[job.device.type] is None else torch.device("cpu")
+
+    def make() -> dict[str, Tensor]:
+        frames = decode_videos(imagined, job)
+        if surface == "photo":
+            cache = imagined.view.cache(job.device)
+            for index, path in enumerate(imagined.paths):
+                warped = cache.warp(path.cameras.to(job.device))
+                own = to_uint8(0.5 + 0.5 * warped.image).cpu()
+                frames[index] = photo_over(frames[index], own, warped.mask.cpu())
+        cameras = in_world(imagined.cameras.flatten(), unit).to(device)
+        with job.stage("refining", steps) as tell:
+            made = fit(scene.to(device), cameras, frames.flatten(0, 1), steps, unit, imagined.order.seed, tell)
+        return {name: getattr(made, name) for name in FIELDS}
+
+    key = key_of(imagined.key, imagined.facts["weights"]["decoder"], KEEP, surface, steps)
+    kept = job.kept("refined", key, make)
+    release()
+    return replace(Gaussians(**{name: value.cpu() for name, value in kept.items()}), seen=scene.seen)
 
 
 def cache_depth(imagined: Imagined, config: DecoderConfig, device: torch.device) -> Float[Tensor, "v t h w"]:
