@@ -69,6 +69,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", type=int, help="clips in the batch of each process (default: the recipe's)")
     parser.add_argument("--sigmas", type=float, nargs="+", help="noise levels of the few steps (default: the recipe's)")
     parser.add_argument("--few-share", type=float, help="share of the training for few steps (default: the recipe's)")
+    parser.add_argument("--adversarial", type=float, default=0.0, help="weight of a critic while few steps are learnt")
     parser.add_argument("--size", type=int, nargs=3, default=(25, 256, 448), metavar=("FRAMES", "HEIGHT", "WIDTH"))
     parser.add_argument("--tiny", action="store_true", help="a tiny network, to try the script on a CPU")
     parser.add_argument("--device", choices=("cpu", "cuda"))
@@ -89,7 +90,7 @@ def recipe_of(args: argparse.Namespace, codec: VideoCodec) -> DenoiserTraining:
     if args.sigmas:
         recipe = replace(recipe, sampling=MiniSampling(tuple(args.sigmas)))
     sampling = replace(recipe.sampling, text=args.first_frames > 0)
-    recipe = replace(recipe, first_frames=args.first_frames, sampling=sampling)
+    recipe = replace(recipe, first_frames=args.first_frames, sampling=sampling, adversarial=args.adversarial)
     return recipe if args.few_share is None else replace(recipe, few_share=args.few_share)
 
 

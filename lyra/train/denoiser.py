@@ -3,7 +3,8 @@
 Denoising: the network behind `CosmosDenoiser`, the class that samples, is fitted to clean latents at random noise
 levels (Karras et al. 2022, Eq. 8 with their weights, which make the loss that of the raw output), on all frames but
 the given one. Few steps: a frozen copy walks from each noise level of the final schedule to the next in several Euler
-steps, and the network learns to arrive at the same place in one (progressive distillation, Salimans and Ho 2022).
+steps, and the network learns to arrive at the same place in one (progressive distillation, Salimans and Ho 2022); a
+critic of latents may keep it from being soft (`denoiser_critic`).
 """
 
 from copy import deepcopy
@@ -20,6 +21,7 @@ from lyra.teacher.cosmos import MINI, Conditioning, CosmosConfig, CosmosDenoiser
 from lyra.teacher.sampler import KarrasSchedule, MiniSampling
 from lyra.train import checkpoint
 from lyra.train.denoiser_clips import Errors
+from lyra.train.denoiser_critic import Critic, CriticNetwork
 from lyra.train.first_frames import FrameDraw, frame_loss
 from lyra.train.latents import Latents
 from lyra.train.muon import Muon
@@ -31,6 +33,8 @@ class DenoiserTraining:
     """The recipe. `batch` is that of one process, `photos` the share of it from photographs; noise levels are drawn
     with log sigma normal; `unseen_weight` is added to the loss where the warp shows nothing; the last `few_share` of
     the training makes the few-step weights, from `substeps` steps of the frozen copy for each one of theirs.
+
+    `adversarial` is the weight of a critic in the few-step part (0: none).
 
     With `first_frames` above 0 the network also learns to make single frames from their captions: so many for each
     clip, their loss times `frame_weight`. They keep the loss of denoising to the end, because a frame from nothing
@@ -53,6 +57,9 @@ class DenoiserTraining:
     drop_text: float = 0.15
     few_share: float = 0.3
     substeps: int = 4
+    adversarial: float = 0.0
+    critic_width: int = 64
+    critic_rate: float = 2e-4
     clip_norm: float = 1.0
     first_frames: float = 0.0
     frame_weight: float = 0.5
@@ -85,11 +92,12 @@ class DenoiserTrainer:
 
     def __init__(self, recipe: DenoiserTraining, processes: Processes, seed: int, compiled: bool = False) -> None:
         torch.manual_seed(seed)
-        self.recipe, self.processes, self.compiled = recipe, processes, compiled
+        self.recipe, self.processes, self.compiled, self.seed = recipe, processes, compiled, seed
         self.device = processes.device
         self.network = initialise(build(recipe.network)).to(self.device)
         self.average = deepcopy(self.network).requires_grad_(False).eval()
         self.frozen: nn.Module | None = None
+        self.critic: Critic | None = None
         self.optimizer = self._optimizer()
         self.generator = torch.Generator().manual_seed(seed + 1000 * processes.rank)
         self.noise = torch.Generator(self.device).manual_seed(seed + 1000 * processes.rank)
@@ -116,6 +124,12 @@ class DenoiserTrainer:
         self._compile(self.frozen)
         self.network.load_state_dict(self.average.state_dict())
         self.optimizer = self._optimizer()
+        if self.recipe.adversarial > 0:
+            config = self.recipe.network
+            with torch.random.fork_rng():
+                torch.manual_seed(self.seed)  # the same in every process
+                judge = CriticNetwork(config.latent_channels, config.buffer_channels, self.recipe.critic_width)
+            self.critic = Critic(judge.to(self.device), self.recipe.adversarial, self.recipe.critic_rate)
 
     def start_from(self, state: dict[str, Tensor]) -> None:
         """Begin with these weights instead of random ones."""
@@ -146,8 +160,14 @@ class DenoiserTrainer:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            loss = self.few_loss(batch, shown, draw) if self.few else self.denoising_loss(batch, shown, draw)
+            made, loss = (
+                self.few_loss(batch, shown, draw) if self.few else (None, self.denoising_loss(batch, shown, draw))
+            )
             parts = {"loss": loss.detach()}
+            if self.critic is not None:
+                sigma = self._few_levels(draw)[:, 0]
+                term = self.critic.term(made, batch, self._error(made, batch.target, sigma, batch.mask))
+                loss, parts = loss + term, parts | {"critic_term": term.detach()}
             if frames is not None:
                 single = self.frame_loss(frames, texts)
                 loss, parts = loss + self.recipe.frame_weight * single, parts | {"frame_loss": single.detach()}
@@ -161,6 +181,8 @@ class DenoiserTrainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.step += 1
         checkpoint.follow(self.average, self.network, self.recipe.ema, self.step)
+        if self.critic is not None:
+            parts["critic_loss"] = self.critic.learn(made, batch, self.processes)
         return parts | {"grad_norm": norm.detach()}
 
     def frame_loss(self, frames: Latents, texts: Tensor) -> Tensor:
@@ -185,10 +207,15 @@ class DenoiserTrainer:
         noisy = denoiser.prepare(batch.target + sigma * draw.noise, sigma)
         return self._error(denoiser(noisy, sigma), batch.target, sigma, batch.mask)
 
-    def few_loss(self, batch: Latents, texts: Tensor | None, draw: Draw) -> Tensor:
-        """As `denoising_loss`, towards the estimate that takes one step where the frozen model's steps arrive."""
+    def _few_levels(self, draw: Draw) -> Float[Tensor, "b k 1 1 1 1"]:
+        """Noise levels of each example's step: where it begins, those between, and where it ends."""
         table = substeps(self.recipe.sampling, self.recipe.substeps).to(self.device)
-        levels = table[draw.interval][..., None, None, None, None]
+        return table[draw.interval][..., None, None, None, None]
+
+    def few_loss(self, batch: Latents, texts: Tensor | None, draw: Draw) -> tuple[Tensor, Tensor]:
+        """What the network makes in one step, and the error as in `denoising_loss`, but towards the estimate that
+        takes one step where the frozen model's steps arrive."""
+        levels = self._few_levels(draw)
         first, last = levels[:, 0], levels[:, -1]
         shown = Draw(draw.noise, draw.augment, draw.level, torch.ones_like(draw.buffers), draw.text, draw.interval)
         denoiser = self._denoiser(self.network, batch, texts, shown)
@@ -200,7 +227,8 @@ class DenoiserTrainer:
                 x = expert.prepare(x, sigma)
                 x = x + (x - expert(x, sigma)) / sigma * (following - sigma)
             target = start - first * (x - start) / (last - first)
-        return self._error(denoiser(start, first), target, first, batch.mask)
+        made = denoiser(start, first)
+        return made, self._error(made, target, first, batch.mask)
 
     def _denoiser(self, network: nn.Module, batch: Latents, texts: Tensor | None, draw: Draw) -> CosmosDenoiser:
         """The sampling class around a network, with some of the conditioning left out."""
@@ -227,7 +255,8 @@ class DenoiserTrainer:
 
     def _parts(self) -> dict:
         parts = {"network": self.network, "average": self.average, "optimizer": self.optimizer}
-        return parts | ({"frozen": self.frozen} if self.few else {})
+        parts |= {"frozen": self.frozen} if self.few else {}
+        return parts | ({"critic": self.critic} if self.critic is not None else {})
 
     def save(self, path: Path) -> None:
         """Everything needed to go on, in one file a process."""

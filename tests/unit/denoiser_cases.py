@@ -11,7 +11,9 @@ from lyra.train.latents import Latents
 from lyra.train.processes import Processes
 
 NETWORK = replace(MINI, heads=2, head_dim=24, blocks=2, adaln_rank=4, latent_channels=4)
-RECIPE = DenoiserTraining(NETWORK, MiniSampling((10.0, 1.0)), batch=4, warmup_steps=2, ema=0.9, substeps=2)
+RECIPE = DenoiserTraining(
+    NETWORK, MiniSampling((10.0, 1.0)), batch=4, warmup_steps=2, ema=0.9, substeps=2, adversarial=0.5, critic_width=4
+)
 SHAPE = torch.Size((4, 4, 2, 4, 6))
 
 

@@ -26,6 +26,7 @@ from lyra.train import denoiser_fit
 from lyra.train.clip_data import load_photos
 from lyra.train.denoiser import DenoiserTrainer, conditioning, substeps
 from lyra.train.denoiser_clips import Errors, mistaken, order, photo_clip, plain_order, scene_clip
+from lyra.train.denoiser_critic import Critic, CriticNetwork
 from lyra.train.denoiser_eval import Judge, Way, fill_nearest
 from lyra.train.denoiser_fit import Clock, fill, fit
 from lyra.train.denoiser_supply import Maker, Supply
@@ -244,3 +245,25 @@ def test_the_ring_forgets_its_oldest_clips_and_an_empty_one_says_so():
     assert len(bank) == 5 and bank.written == 6
     drawn = bank.draw(200, torch.Generator().manual_seed(0)).caption.tolist()
     assert sorted(set(drawn)) == [0, 1, 2] and drawn.count(0) < drawn.count(1)
+
+
+def test_a_critic_brings_back_what_the_mean_loses():
+    """Latents are +-0.5 by chance, their mean is 0. The size after 40 steps: 4e-5 without the push, 0.23 with it."""
+    sizes = []
+    for weight in (0.0, 1.0):
+        torch.manual_seed(0)
+        generator = torch.Generator().manual_seed(0)
+        critic = Critic(CriticNetwork(4, 20, 8), weight, 5e-3)
+        critic.step = 300  # its weight has risen
+        gain = torch.nn.Parameter(torch.tensor(0.3))
+        for index in range(40):
+            latents = replace(batch(index)[0], target=0.5 * torch.randn(SHAPE, generator=generator).sign())
+            made = gain * torch.randn(SHAPE, generator=generator)
+            error = (made - latents.target).square().mean()
+            (made.square().mean() + critic.term(made, latents, error)).backward()
+            critic.learn(made, latents, ALONE)
+            with torch.no_grad():
+                gain -= 0.1 * gain.grad.clamp(-1, 1)
+            gain.grad = None
+        sizes.append(float(gain.detach().abs()))
+    assert sizes[0] < 0.02 and sizes[1] > 0.1, sizes
