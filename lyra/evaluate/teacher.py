@@ -92,7 +92,7 @@ class TeacherEvaluation:
         if self.opencv:
             self._locate(scene, part, everything, STILL * scene.view.unit)
         if self.i3d is not None and scene.whole:
-            self._describe(scene, videos)
+            self._describe(scene, videos, rebuilt)
         self._picture(part, {"truth": truth, "warp": warp, **found}, areas.hidden)
         self.scenes.append(scene.name)
 
@@ -113,11 +113,14 @@ class TeacherEvaluation:
             columns = torch.tensor(rows).T
             self.poses.add(name, "poses", dict(zip(POSE_MEASURES, columns, strict=True)))
 
-    def _describe(self, scene: TrueScene, videos: UInt8[Tensor, "v t 3 h w"]) -> None:
-        """Features of whole clips: truth, teacher and baselines."""
+    def _describe(
+        self, scene: TrueScene, videos: UInt8[Tensor, "v t 3 h w"], rebuilt: UInt8[Tensor, "n 3 h w"] | None
+    ) -> None:
+        """Features of whole clips: truth, teacher, baselines, and the truth through the codec."""
         v, t = videos.shape[:2]
         warp, mask = warped_views(scene.view, in_units(scene.cameras, scene.view.unit), self.device)
         clips = {"truth": scene.images, "teacher": videos.flatten(0, 1), **self._baselines(warp, mask)}
+        clips |= {} if rebuilt is None else {"codec": rebuilt}
         for name, frames in clips.items():
             for clip in frames.unflatten(0, (v, t)):
                 pictures = clip.to(self.device).float() / (255 if clip.dtype == torch.uint8 else 1)
@@ -172,7 +175,7 @@ def _distances(features: Mapping[str, list[Tensor]]) -> dict[str, float | int]:
         return {}
     sets = {name: torch.stack(members) for name, members in features.items()}
     truth = sets.pop("truth")
-    distances = {name: round(frechet_distance(members, truth), 3) for name, members in sets.items()}
+    distances = {name: round(frechet_distance(members, truth), 5) for name, members in sets.items()}
     return {"members": len(truth), **distances}
 
 

@@ -209,3 +209,27 @@ def test_student_evaluation_scores_every_method(room):
     assert rows["optimised"]["psnr"] > rows["unprojected"]["psnr"] + 0.5  # measured 0.95
     assert found["sets"]["true, on paths"]["unprojected"]["depth_error"] < 0.5
     assert len(evaluation.rows) == 3 and len(evaluation.columns) == 7
+
+
+class MeanColour(torch.nn.Module):
+    """In the place of I3D: mean red, green and blue of clips in [0, 1]."""
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        return clips.mean((1, 3, 4))
+
+
+def test_video_distances_of_shifted_clips_are_known(room):
+    """Clips that are brighter by s everywhere have the distance 3 s^2: only the mean differs. Worst error 1e-8."""
+    part = _small(room, [0, 1, 2, 3, 4, 5])
+    view = replace(part.view, paths=part.view.paths[:2, ::12])
+    places = torch.cartesian_prod(torch.arange(2), torch.arange(3))
+    images = torch.randint(40, 200, part.images.shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    cameras = replace(view.paths.flatten(), times=None)
+    whole = replace(part, view=view, places=places, images=images, cameras=cameras)
+    assert whole.whole
+    evaluation = TeacherEvaluation(None, MeanColour(), torch.device("cpu"), every=2)
+    evaluation.add(whole, images.unflatten(0, (2, 3)) + 20, images + 5)
+    found = evaluation.results()["fvd"]
+    assert found["members"] == 2 and {"teacher", "nearest", "telea", "codec"} < set(found)
+    assert found["teacher"] == pytest.approx(3 * (20 / 255) ** 2, abs=1e-5)
+    assert found["codec"] == pytest.approx(3 * (5 / 255) ** 2, abs=1e-5) and found["nearest"] > found["teacher"]
