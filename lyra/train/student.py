@@ -64,6 +64,7 @@ class StudentTrainer:
             f"not divide evenly among {self.processes.count} processes",
         )
         shard([self.decoder, self.average], self.processes)
+        self.decoder.recompute = True  # without the memory for weights there is none for activations
 
     def _groups(self) -> list[dict]:
         """Matrices with weight decay; biases, norms and the scan's own numbers without."""

@@ -18,6 +18,8 @@ def main() -> None:
     processes = Processes.start("cpu")
     for name, sharded in (("plain", False), ("sharded", True), ("resumed", True)):
         trainer, pool = make_trainer(FOUR, processes, sharded), make_pool()
+        held = [(p.to_local() if sharded else p).numel() for p in trainer.decoder.parameters()]
+        assert sum(held) <= (0.55 if sharded else 1.0) * sum(p.numel() for p in trainer.decoder.parameters())
         if name == "resumed":
             pool.restore(*trainer.restore(OUT / "sharded_before.pt"))
         else:

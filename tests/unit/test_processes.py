@@ -53,7 +53,7 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("way", ["plain", "sharded"])
 def test_two_processes_train_as_one(folder, way):
-    """Weights, averages and moments; worst relative difference of a tensor 8e-6 whole, 1.2e-5 in shards."""
+    """Worst relative difference of a weight or average 2.9e-6 whole, 3.4e-6 in shards; of a moment 8e-6 and 1.2e-5."""
     one, two = tensors(folder / "one.pt"), tensors(folder / f"{way}.pt")
     assert one.keys() == two.keys()
     errors = torch.stack([(one[name] - two[name]).norm() / one[name].norm().clamp_min(1e-12) for name in one])
