@@ -16,13 +16,14 @@ PARTS=("$@")
 [ "$#" -gt 0 ] || PARTS=(machine kernels warp generate decoder step gen3c student)
 export PYTHONPATH="${PYTHONPATH:+$PYTHONPATH:}." PYTHONUNBUFFERED=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
 mkdir -p "$OUT"
-SMALL=(${TINY:+--tiny}) RECORD=(--record)
-if [ -n "$TINY" ]; then export TRITON_INTERPRET=1; RECORD=(); fi
+SMALL=() RECORD=(--record) PERCEPTUAL=(--lpips "$LPIPS")
+if [ -n "$TINY" ]; then export TRITON_INTERPRET=1; SMALL=(--tiny) RECORD=() PERCEPTUAL=(); fi
 
 part() { # NAME LIMIT COMMAND...
   local name=$1 limit=$2 began=$SECONDS left=$((BUDGET - SECONDS)) code
   shift 2
   case " ${PARTS[*]} " in *" $name "*) ;; *) return 0 ;; esac
+  [ -z "$TINY" ] || limit=$BUDGET # whatever machine this is
   [ "$limit" -lt "$left" ] || limit=$left
   if [ "$limit" -lt 5 ]; then code=-1; else
     timeout -k 5 "$limit" "$@" >"$OUT/$name.log" 2>&1
@@ -64,12 +65,12 @@ student() { # ARGUMENTS...: latents stay in SCRATCH, as they are large
 
 export -f machine kernels student
 export OUT LPIPS SCRATCH PYTHON
-part machine 30 bash -c machine
-part kernels 120 bash -c kernels
+part machine 60 bash -c machine
+part kernels 150 bash -c kernels
 part warp 60 "$PYTHON" -m benchmarks.warp "${RECORD[@]}" "${SMALL[@]}"
 part generate 90 "$PYTHON" -m benchmarks.generate --loaded "${RECORD[@]}" ${TINY:+--size 96 64}
 part decoder 90 "$PYTHON" -m benchmarks.full_scale maps decoder "${RECORD[@]}" "${SMALL[@]}"
-part step 100 "$PYTHON" -m benchmarks.full_scale step ${TINY:---lpips "$LPIPS"} "${RECORD[@]}" "${SMALL[@]}"
+part step 120 "$PYTHON" -m benchmarks.full_scale step "${PERCEPTUAL[@]}" "${RECORD[@]}" "${SMALL[@]}"
 part gen3c 80 "$PYTHON" -m benchmarks.full_scale gen3c "${RECORD[@]}" "${SMALL[@]}"
 part student "$BUDGET" bash -c 'student "$@"' student ${TINY:+--scenes 1 --optimise-steps 3}
 for name in warp generate full_scale; do
