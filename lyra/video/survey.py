@@ -78,7 +78,9 @@ def survey(
     else:
         depth = align(depth, track.anchors)
         moving = moving_parts(footage.frames, depth, track.cameras)
-    return Survey(track.cameras, upright(_open(depth), moving), moving, scale, track.still, len(track.lost))
+    return Survey(
+        track.cameras, upright(_open(depth), moving, track.still), moving, scale, track.still, len(track.lost)
+    )
 
 
 def _measured(
@@ -113,7 +115,7 @@ def _given_cameras(footage: Footage, given: Given, depth: Float[Tensor, "t h w"]
     if _stands_still(given.cameras):
         depth, moving = of_still(footage.frames, depth)
         cameras = given.cameras.relative_to_first()
-        return Survey(replace(cameras, times=None), upright(_open(depth), moving), moving, "metric", True)
+        return Survey(replace(cameras, times=None), upright(_open(depth), moving, True), moving, "metric", True)
     anchors = anchors_of(footage.frames, given.cameras)
     met = sum(len(each) for each in anchors)
     require(

@@ -10,6 +10,7 @@ from unit.video_world import FOCAL, HEIGHT, WIDTH, TrueDepth, camera_path, film
 from lyra.depth.depth_map import centred_K
 from lyra.io.cameras import save_cameras
 from lyra.scene import Cameras, InputError
+from lyra.video.depths import upright
 from lyra.video.footage import Footage
 from lyra.video.given import read_given
 from lyra.video.survey import survey
@@ -128,3 +129,18 @@ def test_a_cut_is_refused(moving):
     cut = torch.cat([frames[:4], frames[4:].flip(-2)])
     with pytest.raises(InputError, match=r"cannot be followed.*a cut"):
         survey(footage(cut), TrueDepth(cut, depth, K, 0.0))
+
+
+def test_things_that_move_are_drawn_upright_each_at_its_own_distance():
+    """One leans from 2 into the wall at 4, its distance trembles by 5 %; the other stands at 3."""
+    tremble = torch.tensor([1.05, 0.95, 1.0, 1.05, 0.95, 1.0])
+    depth, moving = torch.full((6, 64, 96), 4.0), torch.zeros(6, 64, 96, dtype=torch.bool)
+    depth[:, 10:50, 10:20] = tremble[:, None, None] * torch.linspace(4.0, 2.0, 40)[None, :, None]
+    depth[:, 20:40, 60:80] = 3.0
+    moving[:, 10:50, 10:20], moving[:, 20:40, 60:80] = True, True
+    made = upright(depth, moving)
+    assert torch.equal(made[~moving], depth[~moving])
+    assert float(relative(made[:, 20:40, 60:80], torch.tensor(3.0)).max()) < 1e-5
+    leaning = made[:, 10:50, 10:20]
+    assert float(leaning.max() / leaning.min()) < 1.15  # it was 2.2
+    assert float(leaning[:, -1].log().std(0).max()) < 0.5 * float(tremble.log().std())
