@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -20,6 +20,7 @@ from lyra.train.denoiser import DenoiserTraining
 from lyra.train.denoiser_clips import Clip, Views, order, photo_clip, scene_clip
 from lyra.train.first_frames import A_SCENE, encode_frames, some_frames
 from lyra.train.latents import Bank, Latents, SceneFeed, Texts, encode
+from lyra.train.moving_scenes import Recording, moving_clips
 
 OF_A_SCENE = 3  # clips made each time a scene is read: more scenes teach more than more paths through one
 TOGETHER = 6  # clips encoded at a time
@@ -69,12 +70,22 @@ class Maker:
         self.pans, self.films = self.pans + pans_due * len(clips), self.films + (not pans_due) * len(clips)
         return Made(latents, [clip.caption for clip in clips], pans_due, frames, words)
 
-    def _scenes(self, wait: float) -> list[Views]:
-        """Up to two scenes of the right size, on the device."""
-        found = (self.feed.next(wait) for _ in range(TOGETHER // OF_A_SCENE))
-        return [v.to(self.device) for v in found if v is not None and tuple(v.rgb.shape[2:4]) == self.size]
+    def _scenes(self, wait: float) -> list[Views | Recording]:
+        """Up to two scenes of the right size, still ones on the device."""
+        scenes = []
+        for _ in range(TOGETHER // OF_A_SCENE):
+            scene = self.feed.next(wait)
+            if isinstance(scene, Recording) and tuple(scene.source.shape[2:]) == self.size:
+                scenes.append(scene)
+            elif isinstance(scene, Views) and tuple(scene.rgb.shape[2:4]) == self.size:
+                scenes.append(scene.to(self.device))
+        return scenes
 
-    def _films(self, views: Views) -> list[Clip]:
+    def _films(self, views: Views | Recording) -> list[Clip]:
+        if isinstance(views, Recording):
+            chosen = torch.randperm(len(views.frames), generator=self.generator)[:OF_A_SCENE]
+            part = replace(views, frames=views.frames[chosen], paths=views.paths[chosen])
+            return moving_clips(part, self.device)
         orders = [order(*views.rgb.shape[:2], self.generator) for _ in range(OF_A_SCENE)]
         return [scene_clip(views, chosen, self.recipe.errors, self.generator) for chosen in orders]
 
@@ -83,8 +94,9 @@ class Maker:
         chosen = torch.randint(len(self.photos), (TOGETHER,), generator=self.generator).tolist()
         return [photo_clip(self.photos[index], frames, self.size, self.generator) for index in chosen]
 
-    def _frames(self, scenes: list[Views]) -> tuple[Latents | None, tuple[str, ...]]:
-        """Single frames with the captions of their scenes."""
+    def _frames(self, scenes: list[Views | Recording]) -> tuple[Latents | None, tuple[str, ...]]:
+        """Single frames of still scenes with their captions."""
+        scenes = [views for views in scenes if isinstance(views, Views)]
         if self.recipe.first_frames <= 0 or not scenes:
             return None, ()
         images = torch.cat([some_frames(views, A_SCENE, self.generator) for views in scenes])

@@ -22,11 +22,12 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from lyra.scene import require
+from lyra.scene import InputError, require
 from lyra.teacher.codec import VideoCodec
 from lyra.teacher.cosmos import CosmosConfig, pool_masks
 from lyra.train.clip_data import read_array
 from lyra.train.denoiser_clips import Clip, Views
+from lyra.train.moving_scenes import Recording, is_moving, read_recording
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +172,8 @@ class Source:
 
 class SceneFeed:
     """Scenes read ahead by some threads: new ones first, the newest of them before the others (old folders may be
-    deleted to make room), then old ones again and again, in random order."""
+    deleted to make room), then old ones again and again, in random order. Scenes that move come as recordings, half
+    of the time backwards."""
 
     def __init__(self, source: Source, depth_of_code: np.ndarray, seed: int = 0, readers: int = 4) -> None:
         self.source, self._depth = source, depth_of_code
@@ -179,11 +181,11 @@ class SceneFeed:
         self._known: set[str] = set()
         self._new: list[Path] = []
         self._random, self._lock = random.Random(seed), threading.Lock()
-        self._ready: queue.Queue[Views] = queue.Queue(maxsize=readers)
+        self._ready: queue.Queue[Views | Recording] = queue.Queue(maxsize=readers)
         for work in (self._look, *[self._read] * readers):
             threading.Thread(target=work, daemon=True).start()
 
-    def next(self, wait: float = 0.0) -> Views | None:
+    def next(self, wait: float = 0.0) -> Views | Recording | None:
         """A scene, or None if none is there within `wait` seconds."""
         try:
             return self._ready.get(timeout=wait) if wait > 0 else self._ready.get_nowait()
@@ -211,11 +213,14 @@ class SceneFeed:
                     self._tidy()
             self._ready.put(views)
 
-    def _views(self, folder: Path) -> Views | None:
+    def _views(self, folder: Path) -> Views | Recording | None:
         """The scene, or None if it is of another kind or cannot be read (it may just be deleted)."""
         try:
+            if is_moving(folder):
+                recording = read_recording(folder, backwards=self._random.random() < 0.5)
+                return recording if len(recording.source) == self.source.frames else None
             return read_views(folder, self._depth, self.source.frames)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, InputError) as error:
             print(f"left out {folder}: {error}", flush=True)
             with self._lock:
                 if folder in self.seen:

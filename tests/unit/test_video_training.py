@@ -14,6 +14,9 @@ from lyra.scene import Cameras, InputError
 from lyra.scene.lyra_paths import LyraPath
 from lyra.scene.trajectories import follow
 from lyra.teacher.codec import VideoCodec
+from lyra.train.denoiser import DenoiserTraining
+from lyra.train.denoiser_supply import OF_A_SCENE, Maker
+from lyra.train.latents import SceneFeed, Source, encode
 from lyra.train.moving_lessons import draw_moving_lesson, moving_entry
 from lyra.train.moving_scenes import KINDS, is_moving, moving_clips, read_recording
 from lyra.train.processes import Processes
@@ -114,3 +117,17 @@ def test_scenes_that_stand_still_are_refused(tmp_path):
     assert not is_moving(tmp_path)
     with pytest.raises(InputError, match="not a rendered scene that moves"):
         read_recording(tmp_path)
+
+
+def test_the_denoiser_learns_from_moving_scenes_too(folder, codec):
+    """Three clips of the recording, each of them what `moving_clips` makes of one path, as latents."""
+    feed = SceneFeed(Source(folder.parent, FRAMES, rescan=0.1), np.zeros(65536, np.float32), readers=1)
+    maker = Maker(codec, DenoiserTraining(), feed, [], (HEIGHT, WIDTH))
+    made = maker.make(wait=60.0)
+    scenes = len(made.captions) // OF_A_SCENE
+    assert scenes >= 1 and made.captions == ["a square"] * OF_A_SCENE * scenes and made.frames is None
+    both = [clip for way in (False, True) for clip in moving_clips(read_recording(folder, way))]
+    known = encode(both, codec, DenoiserTraining().network, [0] * len(both))
+    for target, warp in zip(made.clips.target, made.clips.warp, strict=True):
+        same = (known.target - target).abs().amax((1, 2, 3, 4)) + (known.warp - warp).abs().amax((1, 2, 3, 4))
+        assert same.min() < 0.02
