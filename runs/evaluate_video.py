@@ -2,8 +2,8 @@
 
 The videos are the moving scenes of the public evaluation set with their true cameras; depth is found by the model. The
 scene of the whole video is compared, at cameras and times that the video does not show, with the scene of its first
-frame, with a scene of each frame by itself, and with bare pixels at their depth. Written to --out after every scene:
-metrics.json, table.md, sheet.png.
+frame, with a scene of each frame by itself, and with bare pixels at their depth. Written to --out after every method:
+metrics.json, table.md and a picture a scene.
 """
 
 import argparse
@@ -35,14 +35,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--lpips", type=Path, default=Path("cache/lpips/lpips_alex.safetensors"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quality", choices=QUALITIES, default="standard")
+    parser.add_argument("--trajectories", type=int, default=6, help="paths along which is imagined")
     parser.add_argument("--scenes", type=int, help="at most so many scenes")
     parser.add_argument("--skip", type=int, default=0, help="leave out the first so many scenes")
     parser.add_argument("--device", default="auto")
     return parser.parse_args()
 
 
-def write(out: Path, evaluation: VideoEvaluation, facts: dict) -> None:
-    """The results of the scenes so far."""
+def written(out: Path, evaluation: VideoEvaluation, facts: dict, method: str) -> None:
+    """Write the results so far: a run that is cut off has not been for nothing."""
     results = evaluation.results() | facts
     with replacing_file(out / "metrics.json") as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n")
@@ -52,24 +53,29 @@ def write(out: Path, evaluation: VideoEvaluation, facts: dict) -> None:
     ]
     with replacing_file(out / "table.md") as temporary:
         temporary.write_text("\n".join(tables))
-    write_sheet(evaluation.rows, evaluation.columns, out / "sheet.png")
+    write_sheet(evaluation.rows[-2:], evaluation.columns, out / f"{evaluation.scenes[-1]}.png")
+    print(f"{evaluation.scenes[-1]}: {method} done", flush=True)
 
 
 def main() -> None:
     """Read, make, score, write."""
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
-    order = Order(args.quality, model=args.model)
+    order = Order(args.quality, args.trajectories, model=args.model)
     lpips = LPIPS.load(args.lpips, "alex" if "alex" in args.lpips.name else "vgg")
     parts = ("codec", "depth", "decoder", *(() if args.quality == "draft" else ("denoiser",)))
-    facts = {"quality": args.quality, "weights": hashes(args.model, parts), "torch": torch.__version__}
+    facts = {
+        "quality": args.quality,
+        "trajectories": args.trajectories,
+        "weights": hashes(args.model, parts),
+        "torch": torch.__version__,
+    }
     job = Job(args.device, keep_networks=True)
     evaluation = VideoEvaluation(order, job, lpips)
     for truth in moving_truths(args.worlds, args.scenes, args.skip):
         given = Given(truth.source, None, truth.footage.name)
-        evaluation.add(truth, Filmed(truth.footage, surveyed(truth.footage, given, order, job, "")))
-        write(args.out, evaluation, facts)
-        print(f"{truth.footage.name} done", flush=True)
+        filmed = Filmed(truth.footage, surveyed(truth.footage, given, order, job, ""))
+        evaluation.add(truth, filmed, lambda method: written(args.out, evaluation, facts, method))
     print((args.out / "table.md").read_text())
 
 

@@ -130,50 +130,52 @@ class VideoEvaluation:
         self.scenes: list[str] = []
 
     @torch.no_grad()
-    def add(self, truth: MovingTruth, filmed: Filmed) -> None:
-        """Make the scenes of a video in all ways and judge them."""
+    def add(self, truth: MovingTruth, filmed: Filmed, wait: Callable[[str], None] = lambda _: None) -> None:
+        """Make the scenes of a video in all ways and judge them; `wait` hears of every finished method."""
         truth = truth.in_world_of(filmed)
-        times = sorted(set(truth.views.times.tolist()))
-        frames = {moment: min(round(moment * filmed.footage.fps), len(filmed.footage) - 1) for moment in times}
-        shown: list[list[Tensor]] = [[truth.images[i].float() / 255] for i in self._shown(truth)]
-        self.columns = ["truth"]
-        for name, (at, seconds, count) in self._methods(filmed, sorted(set(frames.values()))).items():
-            behind = filmed.footage.frames[0].mean((1, 2))  # kinder to holes than black, and the same for all
+        frames = {moment: _frame(filmed, moment) for moment in sorted(set(truth.views.times.tolist()))}
+        behind = filmed.footage.frames[0].mean((1, 2))  # kinder to holes than black, and the same for all
+        ends = (0, len(truth.views) - 1)
+        rows = [[truth.images[i].float() / 255] for i in ends]
+        self.rows, self.columns = [*self.rows, *rows], ["truth"]
+        self.scenes.append(filmed.footage.name)
+        still = 255 * float(filmed.footage.frames.diff(dim=0).abs().mean())
+        self.facts.setdefault("the video itself", []).append((0.0, 0, still))
+        for name, make in self._methods(filmed, sorted(set(frames.values()))).items():
+            began = time.perf_counter()
+            at, share, count = make()
+            seconds = (time.perf_counter() - began) * share
             drawn = torch.stack([self._draw(at(float(view.times)), view, behind) for view in truth.views])
             self._score(name, drawn, truth, filmed, frames)
-            shaking = flicker(at, filmed) if name not in ("first frame", "each frame") else float("nan")
+            shaking = flicker(at, filmed) if name in ("video", "unprojected") else float("nan")
             self.facts.setdefault(name, []).append((seconds, count, shaking))
-            for row, index in zip(shown, self._shown(truth), strict=True):
-                row.append(drawn[index])
             self.columns.append(name)
-        still = filmed.footage.frames.diff(dim=0).abs().mean()
-        self.facts.setdefault("the video itself", []).append((0.0, 0, 255 * float(still)))
-        self.rows += shown
-        self.scenes.append(filmed.footage.name)
+            for row, index in zip(rows, ends, strict=True):
+                row.append(drawn[index])
+            wait(name)
 
-    def _shown(self, truth: MovingTruth) -> list[int]:
-        """The first and the last view of the set."""
-        return [0, len(truth.views) - 1]
+    def _methods(self, filmed: Filmed, frames: list[int]) -> dict[str, Callable[[], tuple[Moment, float, int]]]:
+        """name -> what makes a moment, the whole work over the work that is done here, and the number of Gaussians."""
+        count, rate = len(filmed.footage), filmed.footage.fps
 
-    def _methods(self, filmed: Filmed, frames: list[int]) -> dict[str, tuple[Moment, float, int]]:
-        """name -> what exists at a time, seconds, and how many Gaussians there are."""
-        began = time.perf_counter()
-        scene, _ = scene_of(filmed, self.order, self.job, "")
-        whole = time.perf_counter() - began
-        began = time.perf_counter()
-        single = {frame: self._of_frame(filmed, frame) for frame in sorted({0, *frames})}
-        each = (time.perf_counter() - began) / len(single)
-        began = time.perf_counter()
-        bare = [unprojected(filmed, frame) for frame in range(len(filmed.footage))]
-        lifting = time.perf_counter() - began
-        rate, last = filmed.footage.fps, len(filmed.footage) - 1
-        near = lambda moment: min(frames, key=lambda frame: abs(frame - moment * rate))  # noqa: E731
-        return {
-            "video": (scene.at, whole, len(scene)),
-            "first frame": (lambda _: single[0], each, len(single[0])),
-            "each frame": (lambda moment: single[near(moment)], each * (last + 1), len(single[0]) * (last + 1)),
-            "unprojected": (lambda t: bare[min(round(t * rate), last)], lifting, sum(map(len, bare))),
-        }
+        def whole() -> tuple[Moment, float, int]:
+            scene, _ = scene_of(filmed, self.order, self.job, "")
+            return scene.at, 1.0, len(scene)
+
+        def bare() -> tuple[Moment, float, int]:
+            made = [unprojected(filmed, frame) for frame in range(count)]
+            return lambda moment: made[_frame(filmed, moment)], 1.0, sum(map(len, made))
+
+        def first() -> tuple[Moment, float, int]:
+            made = self._of_frame(filmed, 0)
+            return lambda _: made, 1.0, len(made)
+
+        def each() -> tuple[Moment, float, int]:  # only the frames that are looked at
+            made = {frame: self._of_frame(filmed, frame) for frame in frames}
+            size = round(sum(map(len, made.values())) / len(made) * count)
+            return lambda moment: made[min(frames, key=lambda i: abs(i - moment * rate))], count / len(made), size
+
+        return {"video": whole, "unprojected": bare, "first frame": first, "each frame": each}
 
     def _of_frame(self, filmed: Filmed, frame: int) -> Gaussians:
         scene, _ = scene_of(frozen(filmed, frame), self.order, self.job, "")
@@ -181,7 +183,7 @@ class VideoEvaluation:
 
     def _score(self, name: str, drawn: Tensor, truth: MovingTruth, filmed: Filmed, frames: dict[float, int]) -> None:
         moving = torch.stack(
-            [_shows_motion(view, depth, filmed, frames[float(view.times)])
+            [shows_motion(view, depth, filmed, frames[float(view.times)])
              for view, depth in zip(truth.views, truth.depth, strict=True)]
         )  # fmt: skip
         masks = {"whole picture": torch.ones_like(moving), "where something moves": moving}
@@ -203,6 +205,11 @@ class VideoEvaluation:
         return {"scenes": self.scenes, "sets": self.scores.means(), "methods": facts}
 
 
+def _frame(filmed: Filmed, moment: float) -> int:
+    """The frame that the video shows at a time."""
+    return min(round(moment * filmed.footage.fps), len(filmed.footage) - 1)
+
+
 def unprojected(filmed: Filmed, frame: int) -> Gaussians:
     """The pixels of one frame at their depth, without those that depth smears between near and far."""
     depth = filmed.survey.depth[frame]
@@ -211,16 +218,16 @@ def unprojected(filmed: Filmed, frame: int) -> Gaussians:
     return pixels(filmed.survey.cameras[frame], filmed.footage.frames[frame], depth, known & ~edge)
 
 
-def flicker(at: Moment, filmed: Filmed) -> float:
+def flicker(at: Moment, filmed: Filmed, frames: int | None = None) -> float:
     """Mean change of a pixel from frame to frame, of 255, before a camera that stands aside of the first one."""
     start, depth = filmed.survey.cameras[0], filmed.survey.unit
     camera = PRESETS["swing"].cameras(start, 5, depth, _ASIDE)[1]
-    count, rate = len(filmed.footage), filmed.footage.fps
+    count, rate = frames or len(filmed.footage), filmed.footage.fps
     pictures = torch.stack([render(at(frame / rate), camera).rgb.clamp(0, 1) for frame in range(count)])
     return 255 * float(pictures.diff(dim=0).abs().mean())
 
 
-def _shows_motion(view: Cameras, depth: Float[Tensor, "h w"], filmed: Filmed, frame: int) -> Bool[Tensor, "h w"]:
+def shows_motion(view: Cameras, depth: Float[Tensor, "h w"], filmed: Filmed, frame: int) -> Bool[Tensor, "h w"]:
     """Pixels of a view whose places the video shows as moving at a frame, or that are hidden behind something there."""
     camera = filmed.survey.cameras[frame]
     points = view.unproject(depth.clamp(max=1e3 * filmed.survey.unit)).reshape(-1, 3)

@@ -23,8 +23,8 @@ from lyra.video.given import Given, read_given
 from lyra.video.survey import Survey, survey
 
 UNTRAINED = (
-    "the mini denoiser has not been trained on scenes that move: what it imagines beside a moving thing may smear; "
-    "--quality draft shows only what the video knows"
+    "the mini model was trained on scenes that stand still only (denoiser and decoder know no time): what moves is "
+    "taken from the video frame by frame, as a flat figure at one distance, and what is imagined beside it may smear"
 )
 
 
@@ -136,7 +136,7 @@ def _facts(order: Order, clip: Clip, filmed: Filmed, paths: list[CameraPath], ha
     footage, found = filmed.footage, filmed.survey
     travelled = (found.cameras.centers - found.cameras.centers[0]).norm(dim=-1).max()
     notes = [*footage.notes, *found.notes]
-    if order.quality != "draft" and order.model == "mini":
+    if order.model == "mini":
         notes.append(UNTRAINED)
     return {
         "order": asdict(order) | {"model": os.fspath(order.model)},

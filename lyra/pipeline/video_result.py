@@ -27,7 +27,7 @@ FILES = (
     "scene.lyra4d", "viewer.html", "fixed-camera.mp4", "bullet-time.mp4", "preview.png", "cameras.json", "report.json"
 )  # fmt: skip
 _SWEEP, _RATES, _CLEARANCE = 48, (12.0, 24.0), 0.15
-_SWING = 0.6  # of the preset's 15 degrees: what one side of a moving thing shows does not reach further
+_SWING = 0.45  # of the preset's 15 degrees: what one side of a moving thing shows does not reach further
 _MOST = 72  # frames of a video while the scene plays
 
 

@@ -153,8 +153,8 @@ def upright(
 
     A network blends a small moving thing into what is behind it: a person's feet are near, the head lies on the wall.
     The nearest quarter of its pixels, often those that touch the ground, tell where it is; the distance is smoothed
-    over five frames, and what differs from it by much is drawn to within 2.5 %. What a thing is, is told at a quarter of
-    the size: pixels that move and touch in space and time. Before a camera that stands `still` a thing is also put
+    over five frames, and what differs from it by much is drawn to within 2.5 %. What a thing is, is told at a quarter
+    of the size: pixels that move and touch in space and time. Before a camera that stands `still` a thing is also put
     before what its pixels show at other times.
     """
     names = _things(moving)

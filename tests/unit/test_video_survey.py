@@ -132,7 +132,10 @@ def test_a_cut_is_refused(moving):
 
 
 def test_things_that_move_are_drawn_upright_each_at_its_own_distance():
-    """One leans from 2 into the wall at 4, its distance trembles by 5 %; the other stands at 3."""
+    """One leans from 2 into the wall at 4, its distance trembles by 5 %; the other stands at 3.
+
+    Measured: far over near 1.075, what is left of the trembling 16 %.
+    """
     tremble = torch.tensor([1.05, 0.95, 1.0, 1.05, 0.95, 1.0])
     depth, moving = torch.full((6, 64, 96), 4.0), torch.zeros(6, 64, 96, dtype=torch.bool)
     depth[:, 10:50, 10:20] = tremble[:, None, None] * torch.linspace(4.0, 2.0, 40)[None, :, None]
