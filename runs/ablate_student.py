@@ -16,6 +16,7 @@ import queue
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from lyra.scene import require
 from lyra.train.student_data import TeacherPool
 from lyra.train.student_job import StudentJob
 from lyra.train.student_scenes import rendered_view, share, true_frames
+from lyra.train.synthesis import TeacherSample
 
 STARTED = time.monotonic()
 PICTURES = 6  # rows of the contact sheet: three of each of the first two public scenes
@@ -88,18 +90,22 @@ class Bench:
         kinds = {"held-out": args.worlds_val, "eval_worlds": args.eval_worlds}
         self.held_out = {name: list(still_scenes(folder, args.scenes)) for name, folder in kinds.items()}
         self._make_samples(place, ready)
-        self.pool = TeacherPool(lambda i: self.teacher.of(rendered_view(self.folders[i])), self.codec, place.device)
+        self.pool = TeacherPool(self._sample, self.codec, place.device)
         self.pool.fill(len(self.folders))
         self.lpips = LPIPS.load(args.lpips, "alex" if "alex" in args.lpips.name else "vgg").to(place.device)
         base = BASE[args.preset]
         recipe = StudentJob(args.worlds, args.out, args.preset, steps=args.steps).recipe(1)
         self.base = (replace(base, latent_channels=self.codec.spec.channels), recipe)
 
+    def _sample(self, index: int) -> TeacherSample:
+        """Training sample number `index`."""
+        return self.teacher.of(rendered_view(self.folders[index]))
+
     def _make_samples(self, place: Place, ready: "threading.Barrier | None") -> None:
         """This process's share of those that are missing; then wait for the others'."""
         views = [scene.view for scenes in self.held_out.values() for scene in scenes]
-        for folder in share(self.folders, place.rank, place.count):
-            self.teacher.of(rendered_view(folder))
+        for index in share(range(len(self.folders)), place.rank, place.count):
+            self._sample(index)
         for view in share(views, place.rank, place.count):
             self.teacher.of(view)
         if ready is not None:
@@ -133,15 +139,17 @@ class Bench:
         result |= self._facts() | {"whole_seconds": round(time.monotonic() - began, 1)}
         write_json(folder / f"{name}.json", result)
 
-    def _judged(self, scenes: list[TrueScene]):
+    def _judged(self, scenes: list[TrueScene]) -> Iterator[tuple[TrueScene, TeacherSample, torch.Tensor]]:
+        """Scenes with their teacher samples and frames."""
         for scene in scenes:
             sample = self.teacher.of(scene.view)
             yield scene, sample, self.teacher.frames(sample)
 
     def _pool(self, variant: Variant) -> TeacherPool:
+        """What a variant learns from."""
         if not variant.true:
             return self.pool
-        pool = TeacherPool(self.pool._make, self.codec, self.device)
+        pool = TeacherPool(self._sample, self.codec, self.device)
         pairs = zip(self.pool.entries, self.folders, strict=True)
         pool.entries = [ablation.true_entry(entry.sample, true_frames(folder), self.codec) for entry, folder in pairs]
         return pool
@@ -181,6 +189,8 @@ def summarise(out: Path) -> None:
     """The table, all numbers, and the contact sheet of the variants that are finished."""
     found = results(out / "variants")
     write_json(out / "ablation.json", found)
+    if all("failed" in result for result in found.values()):
+        return
     with replacing_file(out / "ablation.md") as temporary:
         temporary.write_text(ablation.table(found))
     names = ["truth", "teacher", *(name for name, result in found.items() if "failed" not in result)]
@@ -189,8 +199,9 @@ def summarise(out: Path) -> None:
         with Image.open(out / "variants" / f"{name}.png") as file:
             strip = torch.from_numpy(np.array(file)).permute(2, 0, 1).float() / 255
         strips.append(strip.split(256, 1))
+    rows = list(zip(*strips, strict=False))  # earlier calls may have had more scenes
     with replacing_file(out / "ablation.png") as temporary:
-        write_sheet(list(zip(*strips, strict=True)), names, temporary, shrink=3)
+        write_sheet(rows, names, temporary, shrink=3)
 
 
 def work(args: argparse.Namespace, place: Place, names, ready: "threading.Barrier | None" = None) -> None:
@@ -237,7 +248,8 @@ def main() -> None:
             worker.start()
         for worker in workers:
             worker.join()
-    print((args.out / "ablation.md").read_text())
+    if any("steps" in result for result in results(folder).values()):
+        print((args.out / "ablation.md").read_text())
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ what their entry in VARIANTS says and in nothing else.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -144,7 +144,7 @@ def train(
 def judge(
     name: str,
     trainer: StudentTrainer,
-    scenes: Sequence[tuple[TrueScene, TeacherSample, UInt8[Tensor, "v t 3 h w"]]],
+    scenes: Iterable[tuple[TrueScene, TeacherSample, UInt8[Tensor, "v t 3 h w"]]],
     lpips: nn.Module | None,
 ) -> StudentEvaluation:
     """Scores of the averaged student on held-out scenes, each with its teacher sample and the teacher's frames."""
