@@ -18,7 +18,7 @@ from lyra.video.adjust import Observations, adjust
 from lyra.video.features import Features, detect, match, opencv
 
 _PIXELS = 1.5 / 448  # largest error of an inlier, as a share of the picture's width
-_STILL, _STILL_SHARE = 0.75 / 448, 0.5  # a matched point that moved less stands still; so many must, in every frame
+_STILL, _STILL_SHARE = 0.75 / 448, 0.2  # a matched point that moved less stands still; so many must, in every frame
 _FEWEST, _AGAIN = 12, 0.6  # points that place a frame; a share of the first frame's below which a key frame is made
 _EDGE = 1.08  # farthest to nearest depth around a feature, above which its depth is not trusted
 
@@ -81,7 +81,10 @@ def solve(frames: Float[Tensor, "t 3 h w"], depth: Float[Tensor, "t h w"], K: Fl
 
 
 def is_still(features: list[Features], width: int) -> bool:
-    """Whether the matched majority stands where it was in the first frame; pictures without features count as still."""
+    """Whether a fifth of the matches stands where it was in the first frame: if the camera moves, next to none do.
+
+    The rest may belong to something large that moves. Pictures without features count as still.
+    """
     moved = 0
     for later in features[1:]:
         pairs = match(features[0], later)
