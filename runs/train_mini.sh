@@ -41,10 +41,15 @@ film() { # the held-out scenes once, then new ones without end
   [ -f "$HELD_OUT/index.jsonl" ] || render val "$HELD_OUT" 0 "${VAL:-24}"
   local first
   first=$(cat "$STATE/first" 2>/dev/null || echo 0)
-  while render train "$WORLDS" "$first" $((5 * WORKERS)); do
-    first=$((first + 5 * WORKERS))
+  while render train "$WORLDS" "$first" $((10 * WORKERS)); do # starting the processes costs seconds each time
+    first=$((first + 10 * WORKERS))
     echo "$first" >"$STATE/first"
     [ -f "$STATE/keep_all" ] && [ "$(find "$WORLDS" -name scene.json | wc -l)" -ge "$KEEP" ] && return
+  done
+}
+
+tidy() {
+  while sleep 5; do
     [ -f "$STATE/keep_all" ] || make_room
   done
 }
@@ -96,12 +101,14 @@ train_depth() {
     ${BACKBONE:+--backbone "$BACKBONE"} ${DEPTH_ARGS:-}
 }
 train_denoiser() { # GPUS CODEC
+  [ -n "$2" ] || { echo "no codec: the denoiser is left out"; return 0; }
   stage denoiser "$1" "$DENOISER" "${data[@]}" "${photos[@]}" --codec "$2" --lpips "$LPIPS" \
     ${START:+--init "$START/denoiser"} ${DENOISER_ARGS:-}
 }
 train_student() {
   local denoiser depth
   denoiser=$(weights denoiser) depth=$(weights depth)
+  [ -n "$(weights codec)" ] || { echo "no codec: the student is left out"; return 0; }
   stage student $all "$STUDENT" "${data[@]}" ${depth:+"${photos[@]}" --depth "$depth"} --codec "$(weights codec)" \
     ${denoiser:+--denoiser "$denoiser"} --lpips "$LPIPS" --guide \
     ${START:+--start "$START/decoder" --preset mini-on} ${STUDENT_ARGS:-}
@@ -110,6 +117,7 @@ train_student() {
 set -m # background jobs lead process groups of their own, which can be ended as a whole
 rm -f "$STATE/keep_all"
 film >"$OUT/render.log" 2>&1 &
+tidy &
 trap 'for job in $(jobs -p); do kill -- "-$job" 2>/dev/null; done' EXIT
 trap 'exit 143' TERM INT
 scenes "${FIRST:-40}" $((BUDGET / 4))

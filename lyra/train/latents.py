@@ -85,7 +85,7 @@ class Bank:
         """Put examples in, over the oldest ones if the ring is full."""
         if self._store is None:
             fields = (latents.target, latents.warp, latents.mask, latents.caption)
-            self._store = Latents(*(field.new_zeros(self.capacity, *field.shape[1:]) for field in fields))
+            self._store = Latents(*(field.new_empty(self.capacity, *field.shape[1:]) for field in fields))
         done = 0
         while done < len(latents):
             at = self.written % self.capacity
