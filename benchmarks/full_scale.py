@@ -5,7 +5,7 @@
 gen3c: one forward pass of the 7.2 B transformer (121 frames of 1280x704, bfloat16). maps: the ray maps of six paths
 through the Cosmos tokenizer, which are the same for every scene and are kept. decoder: the released structure (32.8 M)
 on six latents, to 10.2 M Gaussians of which 20 % are kept. step: one training step of the last stage (prune), six paths
-of nine views, LPIPS left out where no weights are given (--lpips).
+of nine views, with LPIPS (VGG).
 
 A part that fails does not stop the others; the exit code is then 1. --tiny runs everything at a size that a CPU does in
 seconds, to find errors before a GPU is at hand; such numbers are not recorded.
@@ -18,7 +18,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 
@@ -156,7 +155,7 @@ def decode(scale: Scale, parts: list[str]) -> list[dict]:
     return results
 
 
-def step(scale: Scale, lpips: Path | None) -> list[dict]:
+def step(scale: Scale) -> list[dict]:
     """One training step of the last published stage, with blocks computed again in the backward pass."""
     codec, latents, cameras = released(scale)
     stage = replace(PUBLISHED.stages[-1], views=scale.views)
@@ -175,13 +174,13 @@ def step(scale: Scale, lpips: Path | None) -> list[dict]:
         torch.rand(len(places), 3, scale.height, scale.width, device=scale.device),
         torch.rand(len(places), *size, device=scale.device) + 1,
     )
-    network = None if lpips is None else LPIPS.load(lpips, "vgg").to(scale.device)
+    network = LPIPS("vgg").to(scale.device)
 
     def work() -> None:
         trainer.train_step([lesson], network, stage, 1e-4)
 
     work()
-    config = {"views": len(places), "lpips": lpips is not None, "recompute": True, "batch": 1}
+    config = {"views": len(places), "lpips": network.net, "recompute": True, "batch": 1}
     return timed("training step, last stage", work, 1, scale, config)
 
 
@@ -189,7 +188,6 @@ def main() -> int:
     """Run the parts that are asked for, each in turn, and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", default=list(PARTS), help="all by default")
-    parser.add_argument("--lpips", type=Path)
     parser.add_argument(
         "--record", action="store_true", help="append the results to benchmarks/results/full_scale.jsonl"
     )
@@ -205,7 +203,7 @@ def main() -> int:
     if "maps" in parts or "decoder" in parts:
         runs["decoder"] = lambda: decode(scale, parts)
     if "step" in parts:
-        runs["step"] = lambda: step(scale, options.lpips)
+        runs["step"] = lambda: step(scale)
     for name, run in runs.items():
         try:
             report("full_scale", run(), record=options.record and not options.tiny)

@@ -10,14 +10,14 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 OUT="${1:?output folder}" BUDGET="${BUDGET:-480}" TINY="${TINY:-}"
-LPIPS="${LPIPS:-cache/lpips/lpips_vgg_fp16.safetensors}" SCRATCH="${SCRATCH:-$(mktemp -d)}" PYTHON="${PYTHON:-python3}"
+LPIPS="${LPIPS:-cache/lpips/lpips_alex.safetensors}" SCRATCH="${SCRATCH:-$(mktemp -d)}" PYTHON="${PYTHON:-python3}"
 shift
 PARTS=("$@")
 [ "$#" -gt 0 ] || PARTS=(machine kernels warp generate decoder step gen3c student)
 export PYTHONPATH="${PYTHONPATH:+$PYTHONPATH:}." PYTHONUNBUFFERED=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
 mkdir -p "$OUT"
-SMALL=() RECORD=(--record) PERCEPTUAL=(--lpips "$LPIPS")
-if [ -n "$TINY" ]; then export TRITON_INTERPRET=1; SMALL=(--tiny) RECORD=() PERCEPTUAL=(); fi
+SMALL=() RECORD=(--record)
+if [ -n "$TINY" ]; then export TRITON_INTERPRET=1; SMALL=(--tiny) RECORD=(); fi
 
 part() { # NAME LIMIT COMMAND...
   local name=$1 limit=$2 began=$SECONDS left=$((BUDGET - SECONDS)) code
@@ -70,7 +70,7 @@ part kernels 150 bash -c kernels
 part warp 60 "$PYTHON" -m benchmarks.warp "${RECORD[@]}" "${SMALL[@]}"
 part generate 90 "$PYTHON" -m benchmarks.generate --loaded "${RECORD[@]}" ${TINY:+--size 96 64}
 part decoder 90 "$PYTHON" -m benchmarks.full_scale maps decoder "${RECORD[@]}" "${SMALL[@]}"
-part step 120 "$PYTHON" -m benchmarks.full_scale step "${PERCEPTUAL[@]}" "${RECORD[@]}" "${SMALL[@]}"
+part step 120 "$PYTHON" -m benchmarks.full_scale step "${RECORD[@]}" "${SMALL[@]}"
 part gen3c 80 "$PYTHON" -m benchmarks.full_scale gen3c "${RECORD[@]}" "${SMALL[@]}"
 part student "$BUDGET" bash -c 'student "$@"' student ${TINY:+--scenes 1 --optimise-steps 3}
 for name in warp generate full_scale; do
