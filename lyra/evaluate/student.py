@@ -22,8 +22,7 @@ from lyra.evaluate.scores import Scores, region_scores
 from lyra.evaluate.teacher import first_camera, in_units
 from lyra.evaluate.true_scenes import TrueScene
 from lyra.evaluate.visibility import regions
-from lyra.io.images import to_uint8
-from lyra.pipeline.refine import fit, photo_over
+from lyra.pipeline.refine import chosen, fit
 from lyra.pipeline.surface import seen_by, with_photo
 from lyra.pipeline.views import FirstView as Photo
 from lyra.render import Rendering, render
@@ -90,26 +89,29 @@ class StudentEvaluation:
                 self._timed("draft", lambda: reconstruct(self.decoder, draft, self.keep)),
                 self._timed("unprojected", lambda: unprojected(scene.view).to(self.device)),
             ]
-        cameras, pictures = sample.cameras.flatten(), frames.flatten(0, 1)
         if self.refine_steps:
-            own = self._with_photo(scene.view, cameras, pictures)
-            for before, targets in ((made[0], pictures), (made[1], own)):
-                start, fitted = (
-                    before.gaussians,
-                    partial(fit, cameras=cameras, targets=targets, steps=self.refine_steps),
-                )
-                after = self._timed(f"{before.name}, refined", partial(fitted, start))
-                made.append(replace(after, seconds=before.seconds + after.seconds))
+            made += self._refined(scene.view, sample.cameras, frames, made[:2])
         if options is None:
             return made
-        points = made[3].gaussians
+        cameras, pictures, points = sample.cameras.flatten(), frames.flatten(0, 1), made[3].gaussians
         made.append(self._timed("optimised", lambda: optimise(points, cameras, pictures, background, options)))
         return made
 
-    def _with_photo(self, view: FirstView, cameras: Cameras, pictures: UInt8[Tensor, "n 3 h w"]) -> Tensor:
-        """The teacher's frames with the first view's own pixels where it shows something."""
-        warped = _photo(view).cache(self.device).warp(cameras)
-        return photo_over(pictures, to_uint8(0.5 + 0.5 * warped.image).to(pictures.device), warped.mask)
+    def _refined(
+        self, view: FirstView, cameras: Cameras, frames: UInt8[Tensor, "v t 3 h w"], made: list[Attempt]
+    ) -> list[Attempt]:
+        """Scenes fitted to the teacher's frames, the view's own pixels left as they are."""
+        paths, late = chosen(
+            _photo(view).cache(self.device).warp(cameras.flatten()).mask.cpu().unflatten(0, cameras.shape)
+        )
+        targets = frames[paths][:, late].flatten(0, 1)
+        seen = cameras[torch.tensor(paths), late].flatten()
+        refined = []
+        for before in made:
+            refine = partial(fit, before.gaussians, seen, targets, self.refine_steps, fixed=before.gaussians.seen)
+            after = self._timed(f"{before.name}, refined", refine)
+            refined.append(replace(after, seconds=before.seconds + after.seconds))
+        return refined
 
     @torch.no_grad()
     def add(self, scene: TrueScene, made: list[Attempt], frames: UInt8[Tensor, "v t 3 h w"]) -> None:

@@ -7,13 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lyra.decoder import DecoderConfig
-from lyra.io.images import to_uint8
 from lyra.pipeline import models
 from lyra.pipeline.imagine import Imagined, Source, decode_videos, finished, imagine_latents, in_world
 from lyra.pipeline.job import Job, key_of, release
 from lyra.pipeline.order import Order
 from lyra.pipeline.photo import read_photo
-from lyra.pipeline.refine import MOST_STEPS, STEPS, fit, photo_over
+from lyra.pipeline.refine import MOST_STEPS, STEPS, chosen, fit
 from lyra.pipeline.result import Scene
 from lyra.pipeline.surface import DETAIL, SURFACES, seen_by, with_photo
 from lyra.render import backends
@@ -95,20 +94,18 @@ def _decoded(imagined: Imagined, job: Job) -> Gaussians:
 
 
 def _refined(imagined: Imagined, scene: Gaussians, surface: str, steps: int, job: Job) -> Gaussians:
-    """The scene fitted to the teacher's frames; with the photo as surface, these show its own pixels where they can."""
+    """The scene fitted to the teacher's frames, the photo's own pixels left as they are."""
     unit, device = imagined.view.unit, job.device if backends()[job.device.type] is None else torch.device("cpu")
 
     def make() -> dict[str, Tensor]:
-        frames = decode_videos(imagined, job)
-        if surface == "photo":
-            cache = imagined.view.cache(job.device)
-            for index, path in enumerate(imagined.paths):
-                warped = cache.warp(path.cameras.to(job.device))
-                own = to_uint8(0.5 + 0.5 * warped.image).cpu()
-                frames[index] = photo_over(frames[index], own, warped.mask.cpu())
-        cameras = in_world(imagined.cameras.flatten(), unit).to(device)
+        cache = imagined.view.cache(job.device)
+        known = torch.stack([cache.warp(path.cameras.to(job.device)).mask.cpu() for path in imagined.paths])
+        paths, late = chosen(known)
+        targets = decode_videos(imagined, job, paths)[:, late].flatten(0, 1)
+        cameras = in_world(imagined.cameras[torch.tensor(paths), late].flatten(), unit).to(device)
         with job.stage("refining", steps) as tell:
-            made = fit(scene.to(device), cameras, frames.flatten(0, 1), steps, unit, imagined.order.seed, tell)
+            fixed = scene.seen if surface == "photo" else None
+            made = fit(scene.to(device), cameras, targets, steps, unit, imagined.order.seed, fixed, tell)
         return {name: getattr(made, name) for name in FIELDS}
 
     key = key_of(imagined.key, imagined.facts["weights"]["decoder"], KEEP, surface, steps)

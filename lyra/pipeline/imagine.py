@@ -1,7 +1,7 @@
 """From a photograph to what the teacher imagines along six camera paths: depth, cache, warps, latents, videos."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -164,12 +164,13 @@ def draft(codec: VideoCodec, asked: CameraRequest) -> Float[Tensor, "b c lt lh l
 
 
 @torch.no_grad()
-def decode_videos(imagined: Imagined, job: Job) -> UInt8[Tensor, "v t 3 h w"]:
-    """The RGB frames of all paths, decoded one path at a time."""
+def decode_videos(imagined: Imagined, job: Job, paths: Sequence[int] | None = None) -> UInt8[Tensor, "v t 3 h w"]:
+    """The RGB frames of these paths (None: of all), decoded one path at a time."""
     codec = job.network("codec", imagined.order.model, models.codec)
     videos = []
-    with job.stage("frames", len(imagined.latents)) as tell:
-        for index, latents in enumerate(imagined.latents):
+    chosen = imagined.latents if paths is None else imagined.latents[list(paths)]
+    with job.stage("frames", len(chosen)) as tell:
+        for index, latents in enumerate(chosen):
             video = codec.decode_raw(latents[None].to(job.device))[0].transpose(0, 1)
             videos.append(to_uint8(0.5 + 0.5 * video).cpu())
             tell(index + 1)

@@ -1,7 +1,7 @@
 """A short fit of a finished scene to the teacher's own frames: what the feed-forward decoder leaves blurred, sharpened.
 
-The decoder predicts all Gaussians in one pass and never sees its own picture. A few dozen steps of gradient descent on
-its result against the frames that the teacher imagined (self-distillation, Eq. 4 and 5 of the paper, for one scene
+The decoder predicts all Gaussians in one pass and never sees its own picture. A few steps of gradient descent on its
+result against the frames that the teacher imagined (self-distillation, Eq. 4 and 5 of the paper, for one scene
 alone) cost seconds, begin where fitting from points would arrive after hundreds of steps, and use no picture but the
 photograph. docs/evaluation.md has the numbers with and without.
 """
@@ -22,10 +22,10 @@ NAMES = ("means", "quats", "log_scales", "logits", "sh")
 RATES = {"means": 1e-3, "quats": 3e-3, "log_scales": 1e-2, "logits": 5e-2, "sh": 1e-2}
 """Of Adam, where the scene's unit is its median depth; they fall to zero along a line."""
 
-STEPS = {"draft": 0, "standard": 40, "full": 160}
+STEPS = {"draft": 0, "standard": 16, "full": 160}
 """One frame each, by quality."""
 
-MOST_STEPS = 10_000
+MOST_STEPS, PATHS = 10_000, 4
 
 _SSIM, _OPAQUE = 0.2, 0.995
 _MOMENTS = (0.9, 0.99)  # the second is short: a run has few steps
@@ -68,26 +68,31 @@ def fit(
     steps: int,
     unit: float = 1.0,
     seed: int = 0,
+    fixed: Bool[Tensor, " n2"] | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Gaussians:
     """Fit the scene to n frames for some steps of one frame each; number and marks of the Gaussians stay.
 
-    `unit` is the median depth in the scene's unit. Each step has a background of another colour, so that nothing is
-    left transparent because what is behind the scene happens to fit. Same seed, same result on one machine. Raises
+    `unit` is the median depth in the scene's unit. Gaussians that are `fixed` are drawn and stay as they are: pixels of
+    a photograph would move one by one, each as its own few gradients say, and crumble. Each step has a background of
+    another colour, so that nothing is left transparent because it happens to fit. Same seed, same result. Raises
     InputError if cameras and frames do not belong together.
     """
     fits = cameras.shape == (len(targets),) and tuple(targets.shape[2:]) == (cameras.height, cameras.width)
     require(fits, f"refining needs a camera for each frame, got {cameras.shape} and {list(targets.shape)}")
-    if steps == 0 or len(scene) == 0:
+    if steps == 0 or len(scene) == 0 or (fixed is not None and bool(fixed.all())):
         return scene
-    state = Parameters(scene, (1 - _OPAQUE, _OPAQUE), _MOMENTS)
+    fixed = torch.zeros(len(scene), dtype=torch.bool) if fixed is None else fixed
+    fixed = fixed.to(scene.means.device)
+    still, back = scene[fixed], torch.cat([fixed.nonzero(), (~fixed).nonzero()])[:, 0].argsort()
+    state = Parameters(scene[~fixed], (1 - _OPAQUE, _OPAQUE), _MOMENTS)
     generator = torch.Generator().manual_seed(seed)
     order: list[int] = []
     for step in range(steps):
         order = order or torch.randperm(len(targets), generator=generator).tolist()
         index = order.pop()
         background = torch.rand(3, generator=generator).to(scene.means)
-        drawn = render(state.gaussians(), cameras[index], background).rgb
+        drawn = render(Gaussians.concat([still, state.gaussians()]), cameras[index], background).rgb
         target = targets[index].to(scene.means) / 255
         loss = (1 - _SSIM) * functional.l1_loss(drawn, target) + _SSIM * (1 - ssim(drawn, target))
         loss.backward()
@@ -95,13 +100,15 @@ def fit(
         state.step({name: left * rate * (unit if name == "means" else 1) for name, rate in RATES.items()})
         if on_step is not None:
             on_step(step + 1)
-    made = state.gaussians().detach()
+    made = Gaussians.concat([still, state.gaussians().detach()])[back]
     return Gaussians(made.means, made.quats, made.scales, made.opacities, made.sh, scene.seen)
 
 
-def photo_over(
-    frames: UInt8[Tensor, "n 3 h w"], warps: UInt8[Tensor, "n 3 h w"], known: Bool[Tensor, "n h w"]
-) -> UInt8[Tensor, "n 3 h w"]:
-    """The teacher's frames with the photograph's own pixels wherever these and all their neighbours are known."""
-    holes = functional.max_pool2d((~known).float()[:, None], 3, 1, 1)
-    return torch.where(holes == 0, warps, frames)
+def chosen(known: Bool[Tensor, "v t h w"]) -> tuple[list[int], slice]:
+    """The paths and frames that are worth fitting to, from where the photograph's pixels are known along all paths.
+
+    PATHS paths that show most of what the photo does not, and of these what comes after the first third: elsewhere
+    there is less to mend, and decoding frames costs as much as fitting.
+    """
+    paths = known.float().mean((1, 2, 3)).argsort(stable=True)[:PATHS]
+    return paths.tolist(), slice(known.shape[1] // 3, None)

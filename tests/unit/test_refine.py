@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lyra.pipeline.refine import fit, photo_over
+from lyra.pipeline.refine import chosen, fit
 from lyra.render import render
 from lyra.scene import Cameras, Gaussians, InputError
 
@@ -65,9 +65,20 @@ def test_nothing_to_do_and_what_does_not_fit(cameras, frames):
         fit(scene, cameras[:2], frames, 5)
 
 
-def test_photo_pixels_replace_frames_away_from_holes():
-    frames, warps = torch.zeros(1, 3, 6, 6, dtype=torch.uint8), torch.full((1, 3, 6, 6), 200, dtype=torch.uint8)
-    known = torch.ones(1, 6, 6, dtype=torch.bool)
-    known[0, 0, 0] = False
-    made = photo_over(frames, warps, known)
-    assert (made[0, :, :2, :2] == 0).all() and (made[0, :, 2:] == 200).all() and (made[0, :, :2, 2:] == 200).all()
+def test_what_is_fixed_stays_and_is_drawn(cameras, frames):
+    scene, fixed = wall(900, 3), torch.arange(900) % 3 == 0
+    fitted = fit(scene, cameras, frames, 6, fixed=fixed)
+    for name in ("means", "quats", "scales", "opacities", "sh"):
+        before, after = getattr(scene, name), getattr(fitted, name)
+        assert torch.equal(before[fixed], after[fixed])
+        assert not torch.equal(before[~fixed], after[~fixed])
+    assert error(fitted, cameras, frames) < error(scene, cameras, frames)
+    assert fit(scene, cameras, frames, 6, fixed=torch.ones_like(fixed)) is scene
+
+
+def test_paths_with_most_to_imagine_are_chosen():
+    known = torch.ones(6, 9, 4, 4, dtype=torch.bool)
+    for path, rows in ((4, 3), (1, 2), (0, 1), (5, 1)):
+        known[path, :, :rows] = False
+    paths, late = chosen(known)
+    assert paths == [4, 1, 0, 5] and len(range(9)[late]) == 6
