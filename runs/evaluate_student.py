@@ -21,7 +21,7 @@ from lyra.evaluate.student import StudentEvaluation
 from lyra.evaluate.true_scenes import still_scenes
 from lyra.io.atomic import replacing_file
 from lyra.metrics import LPIPS
-from lyra.pipeline.refine import STEPS
+from lyra.pipeline.refine import STANDARD_STEPS
 
 MEASURES = ("pictures", "psnr", "ssim", "lpips", "depth_error")
 
@@ -38,7 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--every", type=int, default=4, help="score every so many frames")
     parser.add_argument("--steps", type=int, help="Euler steps of the teacher instead of the sampler saved with it")
     parser.add_argument("--optimise-steps", type=int, default=3000, help="0 leaves the optimisation out")
-    parser.add_argument("--refine-steps", type=int, default=STEPS["standard"], help="0 leaves the refined scenes out")
+    parser.add_argument("--refine-steps", type=int, default=STANDARD_STEPS, help="0 leaves the refined scenes out")
     parser.add_argument("--keep", type=float, default=0.5, help="share of its Gaussians that the decoder keeps")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -12,7 +12,7 @@ from lyra.pipeline.imagine import Imagined, Source, decode_videos, finished, ima
 from lyra.pipeline.job import Job, key_of, release
 from lyra.pipeline.order import Order
 from lyra.pipeline.photo import read_photo
-from lyra.pipeline.refine import MOST_STEPS, STEPS, chosen, fit
+from lyra.pipeline.refine import MOST_STEPS, chosen, default_steps, fit
 from lyra.pipeline.result import Scene
 from lyra.pipeline.surface import DETAIL, SURFACES, seen_by, with_photo
 from lyra.render import backends
@@ -38,7 +38,7 @@ def generate(
 
     `surface` photo: what the photo shows is made of its own pixels, the decoder's Gaussians are the rest; student: all
     are the decoder's (see lyra/pipeline/surface.py).
-    `refine`: steps of fitting the result to the imagined videos (lyra/pipeline/refine.py); None: as the quality says.
+    `refine`: steps of fitting the result to the imagined videos (lyra/pipeline/refine.py); None: see there.
     `quality` draft leaves the diffusion out, standard takes few steps, full many. See `Order` for the other options and
     `Job` for device, progress and resuming. The world: the photo's camera at the origin looking along +z (OpenCV axes),
     in metres if the depth is metric. Same inputs, same machine, same result. Raises InputError for what is no usable
@@ -46,7 +46,7 @@ def generate(
     """
     require(surface in SURFACES, f"the surface is one of {', '.join(SURFACES)}, not {surface!r}")
     order, job = Order(quality, trajectories, motion, seed, str(model), size), job or Job()
-    steps = STEPS[quality] if refine is None else refine
+    steps = default_steps(quality, job.device) if refine is None else refine
     require(0 <= steps <= MOST_STEPS, f"refining takes between 0 and {MOST_STEPS} steps, not {steps}")
     imagined = imagine_latents(image, order, job, parts=("decoder",))
     scene = _decoded(imagined, job)

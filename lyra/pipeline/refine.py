@@ -22,10 +22,10 @@ NAMES = ("means", "quats", "log_scales", "logits", "sh")
 RATES = {"means": 1e-3, "quats": 3e-3, "log_scales": 1e-2, "logits": 5e-2, "sh": 1e-2}
 """Of Adam, where the scene's unit is its median depth; they fall to zero along a line."""
 
-STEPS = {"draft": 0, "standard": 16, "full": 160}
-"""One frame each, by quality."""
+STANDARD_STEPS, FULL_STEPS, MOST_STEPS = 16, 160, 10_000
+"""One frame each."""
 
-MOST_STEPS, PATHS = 10_000, 4
+PATHS = 4
 
 _SSIM, _OPAQUE = 0.2, 0.995
 _MOMENTS = (0.9, 0.99)  # the second is short: a run has few steps
@@ -102,6 +102,13 @@ def fit(
             on_step(step + 1)
     made = Gaussians.concat([still, state.gaussians().detach()])[back]
     return Gaussians(made.means, made.quats, made.scales, made.opacities, made.sh, scene.seen)
+
+
+def default_steps(quality: str, device: torch.device) -> int:
+    """Steps of a quality. The standard one has none on a CPU, where they cost a third of the time it may take."""
+    if quality == "standard":
+        return STANDARD_STEPS if device.type == "cuda" else 0
+    return FULL_STEPS if quality == "full" else 0
 
 
 def chosen(known: Bool[Tensor, "v t h w"]) -> tuple[list[int], slice]:

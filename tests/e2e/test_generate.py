@@ -30,7 +30,7 @@ from lyra.pipeline.views import FirstView, plan_paths
 from lyra.scene import InputError
 
 SMALL = {"size": (96, 64), "trajectories": 2}
-FLAGS = ("--size", "96x64", "--trajectories", "2")
+FLAGS = ("--size", "96x64", "--trajectories", "2", "--refine", "2")
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,20 @@ def test_same_seed_same_bytes_and_another_seed_another_scene(made, model, photo,
         assert (tmp_path / "a" / name).read_bytes() == (made / name).read_bytes()
     other = pipeline.generate(photo, seed=1, model=model, **SMALL)
     assert not torch.equal(other.gaussians.means, lyra.load(made / "scene.ply").means)
+
+
+def test_refining_changes_what_was_imagined_and_nothing_else(model, photo, tmp_path):
+    plain, fitted, again = (
+        pipeline.generate(photo, model=model, refine=steps, **SMALL, job=Job(folder=tmp_path)) for steps in (0, 2, 2)
+    )
+    seen = plain.gaussians.seen
+    assert torch.equal(fitted.gaussians.seen, seen) and 0 < int(seen.sum()) < len(seen)
+    for name in ("means", "opacities", "sh"):
+        before, after = getattr(plain.gaussians, name), getattr(fitted.gaussians, name)
+        assert torch.equal(before[seen], after[seen]) and not torch.equal(before[~seen], after[~seen])
+    assert "refined" in again.report["resumed"] and torch.equal(again.gaussians.sh, fitted.gaussians.sh)
+    with pytest.raises(InputError, match="refining takes between 0 and"):
+        pipeline.generate(photo, model=model, refine=-1, **SMALL)
 
 
 def test_draft_needs_no_denoiser(model, photo, tmp_path):
@@ -198,7 +212,7 @@ def test_too_many_pixels_for_the_model(model, photo):
 
 
 def test_imagine_shows_what_the_teacher_sees(model, photo, tmp_path):
-    run("imagine", photo, "-o", tmp_path / "seen", "--model", model, *FLAGS)
+    run("imagine", photo, "-o", tmp_path / "seen", "--model", model, *FLAGS[:4])
     names = {path.name for path in (tmp_path / "seen").iterdir()}
     assert names == {
         "clockwise.mp4", "clockwise_warp.mp4", "left.mp4", "left_warp.mp4", "depth.png", "depth.npy", "sheet.png",
