@@ -56,13 +56,13 @@ def test_what_is_saved_comes_back(tmp_path, precision):
         assert bool((error <= limit * wanted.abs().amax(1, keepdim=True)).all())
 
 
-def test_int8_is_a_quarter_of_float32(tmp_path):
+def test_int8_is_less_than_a_quarter_of_float32(tmp_path):
     tensors = {"w": torch.randn(512, 512, generator=torch.Generator().manual_seed(0))}
     sizes = {}
     for precision in ("float32", "float16", "int8"):
         save_folder(tmp_path / precision, tensors, CONFIG, precision)
         sizes[precision] = (tmp_path / precision / "model.safetensors").stat().st_size
-    assert sizes["float16"] < 0.51 * sizes["float32"] and sizes["int8"] < 0.26 * sizes["float32"]
+    assert sizes["float16"] < 0.51 * sizes["float32"] and sizes["int8"] < 0.24 * sizes["float32"]
 
 
 def test_a_network_computes_nearly_the_same(tmp_path):
