@@ -1,13 +1,14 @@
 """Recorded cases of the published code: found by their .json files in the folder LYRA_GOLDEN."""
 
 import json
+import lzma
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 GOLDEN = Path(os.environ.get("LYRA_GOLDEN", Path(__file__).parents[1] / "assets/golden"))
@@ -28,7 +29,7 @@ class Case:
 
     def weights(self, key: str = "weights") -> dict[str, Tensor]:
         """A state dict under the original names, in float32 where it is stored as bfloat16."""
-        state = load_file(GOLDEN / self.spec["files"][key]["file"])
+        state = load(stored(GOLDEN / self.spec["files"][key]["file"]))
         return {k: v.float() if v.dtype == torch.bfloat16 else v for k, v in state.items()}
 
     def check(self, name: str, value: Tensor) -> None:
@@ -44,10 +45,15 @@ class Case:
         assert excess <= 1, f"{self.name}: {name} is {float(excess):.2f} times its tolerance away"
 
 
+def stored(path: Path) -> bytes:
+    """The bytes of a file, which our copies hold compressed (.xz)."""
+    return path.read_bytes() if path.is_file() else lzma.decompress(path.with_name(f"{path.name}.xz").read_bytes())
+
+
 def case(name: str) -> Case:
     """The case called `name`."""
     spec = json.loads((GOLDEN / f"{name}.json").read_text())
-    return Case(name, spec, load_file(GOLDEN / spec["files"]["data"]["file"]))
+    return Case(name, spec, load(stored(GOLDEN / spec["files"]["data"]["file"])))
 
 
 def cases(kind: str) -> list:

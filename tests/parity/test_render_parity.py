@@ -4,11 +4,13 @@ Away from thresholds the fast backend must match closely. At single pixels an al
 or a pixel end one Gaussian earlier, in float32: there a step of at most about 1/255 in weight is right.
 """
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from golden_cases import stored
 from torch import Tensor
 
 from benchmarks import splat_scenes
@@ -65,7 +67,7 @@ def test_cpu_matches_the_float64_reference(kind, size):
 
 def golden(name: str) -> dict[str, Tensor]:
     """A recorded gsplat render: inputs, image, cotangents and gradients."""
-    with np.load(GOLDEN / f"golden_{name}.npz") as file:
+    with np.load(io.BytesIO(stored(GOLDEN / f"golden_{name}.npz"))) as file:
         return {key: torch.from_numpy(file[key]) for key in file}
 
 

@@ -1,11 +1,12 @@
 """Free space, the six trajectories, free walks: parity with the published formula, clearance, coverage of surfaces."""
 
 import json
+import lzma
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file
+from safetensors.numpy import load
 from scipy.spatial import cKDTree
 
 from worlds.paths.freespace import room_space, surface_points, triangles_of, voxelise
@@ -23,7 +24,8 @@ ASPECT = 448 / 256
 
 @pytest.fixture(scope="module")
 def golden():
-    return json.loads((GOLDEN / "trajectories.json").read_text()), load_file(GOLDEN / "trajectories.safetensors")
+    tensors = lzma.decompress((GOLDEN / "trajectories.safetensors.xz").read_bytes())
+    return json.loads((GOLDEN / "trajectories.json").read_text()), load(tensors)
 
 
 @pytest.fixture(scope="module")
