@@ -106,7 +106,7 @@ def views_of(k: int, t: int) -> list[tuple[int, int]]:
 
 def room(packs: Path, index: int, steps: int):
     """A furnished room as a static scene."""
-    plan, rgb, depth, moving, cameras = film(packs, index, False, Style(width=320, height=180, frames=7, twin=False))
+    plan, rgb, depth, moving, cameras = film(packs, index, False, Style(width=224, height=126, frames=7, twin=False))
     path, frame = map(torch.tensor, zip(*views_of(*rgb.shape[:2]), strict=True))
     rgb, depth, cameras, usable = rgb[path, frame], depth[path, frame], cameras[path, frame], ~moving[path, frame]
     scene = refine(build(rgb, depth, usable, cameras), rgb, usable, cameras, steps)
@@ -116,18 +116,17 @@ def room(packs: Path, index: int, steps: int):
 
 def walk(packs: Path, index: int, steps: int):
     """A moving scene: its still part once, and what moves as one set of Gaussians a frame."""
-    style = Style(width=256, height=144, frames=25, twin=False)
+    style = Style(width=176, height=99, frames=25, twin=False)
     plan, rgb, depth, moving, cameras = film(packs, index, True, style)
     paths = [i for i, name in enumerate(plan.names) if not name.endswith("_reversed")]
+    two = paths[:2]
     chosen = [(0, 0)] + [(p, f) for f in range(24, 0, -4) for p in paths]
     path, frame = map(torch.tensor, zip(*chosen, strict=True))
     still = ~moving[path, frame]
     static = build(rgb[path, frame], depth[path, frame], still, cameras[path, frame])
     static = refine(static, rgb[path, frame], still, cameras[path, frame], steps)
-    frames = []
-    for f in range(rgb.shape[1]):
-        parts = [lift(rgb[p, f], depth[p, f], cameras[p, f], moving[p, f]) for p in paths[:2]]
-        frames.append(Gaussians.concat([Gaussians(*_fields(x), torch.ones(len(x), dtype=torch.bool)) for x in parts]))
+    frames = [build(rgb[two, f], depth[two, f], moving[two, f], cameras[two, f]) for f in range(rgb.shape[1])]
+    frames = [Gaussians(*_fields(x), torch.ones(len(x), dtype=torch.bool)) for x in frames]
     print(f"{plan.world.caption}: {len(static):,} still and {sum(map(len, frames)):,} moving Gaussians")
     return DynamicGaussians.from_frames(frames, style.fps, static), plan
 
