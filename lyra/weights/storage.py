@@ -3,9 +3,9 @@
 Matrices and convolution kernels (two or more dimensions, at least 4096 elements) are stored as float16, or as int8 with
 one float16 scale a row (the first dimension), value = scale x integer; the integers of a tensor are stored as a Huffman
 code (raw deflate without matches: they repeat nothing, but small ones are frequent), which saves 8 % and loses nothing.
-Everything smaller, and what float16 cannot hold, stays float32; tensors of integers stay as they are; of large ones that are all zero only the shape is kept. The
-safetensors header says for every tensor how it was stored and its shape, and holds the config and a checksum, so a
-mixed, cut or damaged folder is refused.
+Everything smaller, and what float16 cannot hold, stays float32; tensors of integers stay as they are; of large ones
+that are all zero only the shape is kept. The safetensors header says for every tensor how it was stored and its shape,
+and holds the config and a checksum, so a mixed, cut or damaged folder is refused.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Limits of the repository: what is tracked has to travel to where it is trained, the weights to whoever installs it."""
+"""Limits of the repository: tracked files travel to where models are trained, weights to whoever installs them."""
 
 import subprocess
 from pathlib import Path
