@@ -21,8 +21,8 @@ class Ending:
     """photo keeps the photo's own pixels where it shows something; student takes everything from the splat decoder,
     which is softer."""
     refine: int | None = None
-    """Steps of fitting the scene to the imagined videos; None: 16 for
-    standard on a GPU, 160 for full, else 0."""
+    """Steps of fitting the scene to the imagined videos; None: 16 for standard on a GPU, 160 for full,
+    else 0."""
 
 
 ENDING = Ending()

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lyra.decoder import DecoderConfig
-from lyra.pipeline import models
+from lyra.pipeline import machine, models
 from lyra.pipeline.imagine import Imagined, Source, decode_videos, finished, imagine_latents, in_world
 from lyra.pipeline.job import Job, key_of, release
 from lyra.pipeline.order import Order
@@ -15,7 +15,6 @@ from lyra.pipeline.photo import read_photo
 from lyra.pipeline.refine import MOST_STEPS, chosen, default_steps, fit
 from lyra.pipeline.result import Scene
 from lyra.pipeline.surface import DETAIL, SURFACES, seen_by, with_photo
-from lyra.render import backends
 from lyra.scene import Gaussians, require
 
 FIELDS = ("means", "quats", "scales", "opacities", "sh")
@@ -95,7 +94,7 @@ def _decoded(imagined: Imagined, job: Job) -> Gaussians:
 
 def _refined(imagined: Imagined, scene: Gaussians, surface: str, steps: int, job: Job) -> Gaussians:
     """The scene fitted to the teacher's frames, the photo's own pixels left as they are."""
-    unit, device = imagined.view.unit, job.device if backends()[job.device.type] is None else torch.device("cpu")
+    unit, device = imagined.view.unit, machine.drawing(job.device)
 
     def make() -> dict[str, Tensor]:
         cache = imagined.view.cache(job.device)

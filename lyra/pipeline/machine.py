@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 import lyra
+from lyra.render import backends
 from lyra.scene import require
 
 
@@ -19,6 +20,11 @@ def device(name: str = "auto") -> torch.device:
     require(name in ("cpu", "cuda"), f"the device is auto, cpu or cuda, not {name!r}")
     require(name == "cpu" or torch.cuda.is_available(), "there is no NVIDIA GPU that torch can use here")
     return torch.device(name)
+
+
+def drawing(device: torch.device) -> torch.device:
+    """Where a job on this device draws: on the CPU if the device's renderer is not installed."""
+    return device if backends()[device.type] is None else torch.device("cpu")
 
 
 def use_all_cores() -> None:

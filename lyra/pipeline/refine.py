@@ -1,9 +1,8 @@
 """A short fit of a finished scene to the teacher's own frames: what the feed-forward decoder leaves blurred, sharpened.
 
-The decoder predicts all Gaussians in one pass and never sees its own picture. A few steps of gradient descent on its
-result against the frames that the teacher imagined (self-distillation, Eq. 4 and 5 of the paper, for one scene
-alone) cost seconds, begin where fitting from points would arrive after hundreds of steps, and use no picture but the
-photograph. docs/evaluation.md has the numbers with and without.
+The decoder predicts all Gaussians in one pass and never sees its own picture. Here they take a few steps of gradient
+descent against the frames that the teacher imagined: the paper's self-distillation (Section 3.2), of one scene instead
+of the decoder, so no picture but the photograph takes part. docs/log.md has the numbers with and without.
 """
 
 from collections.abc import Callable
@@ -105,7 +104,7 @@ def fit(
 
 
 def default_steps(quality: str, device: torch.device) -> int:
-    """Steps of a quality. The standard one has none on a CPU, where they cost a third of the time it may take."""
+    """Steps of a quality. The standard one has none on a CPU, where they took 15 seconds."""
     if quality == "standard":
         return STANDARD_STEPS if device.type == "cuda" else 0
     return FULL_STEPS if quality == "full" else 0

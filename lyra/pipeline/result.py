@@ -14,9 +14,10 @@ from lyra.depth.depth_map import DepthMap
 from lyra.io import save as save_scene
 from lyra.io.cameras import save_cameras
 from lyra.io.images import save_image
+from lyra.pipeline import machine
 from lyra.pipeline.folder import filling, write_report
 from lyra.pipeline.job import Job
-from lyra.render import backends, render
+from lyra.render import render
 from lyra.scene import Cameras, Gaussians
 from lyra.scene.limits import limit
 from lyra.scene.trajectories import PRESETS
@@ -73,7 +74,7 @@ class Scene:
         """orbit.mp4, somewhat larger than what the model sees, and its first frame."""
         from lyra.io.video_writer import VideoWriter  # PyAV: not needed to generate
 
-        device = device if backends()[device.type] is None else torch.device("cpu")
+        device = machine.drawing(device)
         scene = self.gaussians.to(device)
         large = path.resize(round(_LARGER * path.height), round(_LARGER * path.width)).to(device)
         with VideoWriter(new / "orbit.mp4", _FPS) as writer:

@@ -14,9 +14,10 @@ from lyra.io import save as save_scene
 from lyra.io.cameras import save_cameras
 from lyra.io.images import save_image
 from lyra.io.video_writer import VideoWriter
+from lyra.pipeline import machine
 from lyra.pipeline.folder import filling, write_report
 from lyra.pipeline.job import Job
-from lyra.render import backends, render
+from lyra.render import render
 from lyra.scene import Cameras, DynamicGaussians
 from lyra.scene.limits import limit
 from lyra.scene.trajectories import PRESETS, bullet_time
@@ -97,7 +98,7 @@ class MovingScene:
     @torch.no_grad()
     def picture(self, camera: Cameras, device: torch.device) -> Float[Tensor, "3 h w"]:
         """What a camera sees at its time."""
-        device = device if backends()[device.type] is None else torch.device("cpu")
+        device = machine.drawing(device)
         still = self.gaussians.at(float(camera.times)).to(device)
         return render(still, camera.to(device)).rgb.clamp(0, 1).cpu()
 
