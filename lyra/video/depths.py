@@ -157,18 +157,18 @@ def upright(
     of the size: pixels that move and touch in space and time. Before a camera that stands `still` a thing is also put
     before what its pixels show at other times.
     """
+    known = moving & depth.isfinite()
     names = _things(moving)
-    behind = torch.where(moving, torch.inf, depth).amin(0).log()  # of a camera that stands still
+    behind = torch.where(moving, torch.inf, depth).amin(0).log()  # infinite: sky, or never free of what moves
     log, made = depth.log(), depth.clone()
-    for name in names.unique().tolist():
-        own = (names == name) & moving & depth.isfinite()
-        if name == 0 or not bool(own.any()):
-            continue
+    for name in names[known].unique().tolist():
+        own = known & (names == name)
         place = log.new_full((len(log),), torch.nan)
         for i in own.flatten(1).any(1).nonzero()[:, 0].tolist():
             place[i] = log[i][own[i]].quantile(_NEAREST)
             if still:
-                place[i] = torch.minimum(place[i], behind[own[i]].quantile(_BEFORE) - _RELIEF)
+                rest = behind[own[i]].quantile(_BEFORE, interpolation="lower")  # "linear" between infinities is NaN
+                place[i] = torch.minimum(place[i], rest - _RELIEF)
         padded = functional.pad(place[None, None], (2, 2), value=torch.nan)[0, 0]
         place = padded.unfold(0, 5, 1).nanmean(-1)[:, None, None]
         flat = place + _RELIEF * ((log - place) / _RELIEF).tanh()

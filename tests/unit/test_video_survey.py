@@ -147,3 +147,14 @@ def test_things_that_move_are_drawn_upright_each_at_its_own_distance():
     leaning = made[:, 10:50, 10:20]
     assert float(leaning.max() / leaning.min()) < 1.15  # it was 2.2
     assert float(leaning[:, -1].log().std(0).max()) < 0.5 * float(tremble.log().std())
+
+
+def test_what_stands_before_sky_or_never_leaves_its_place_keeps_its_depth():
+    """Then nothing is known of what is behind it, and a camera that stands still cannot tell more."""
+    depth, moving = torch.full((6, 64, 96), torch.inf), torch.zeros(6, 64, 96, dtype=torch.bool)
+    for index in range(6):  # one walks before the sky
+        depth[index, 10:50, 10 * index : 10 * index + 8], moving[index, 10:50, 10 * index : 10 * index + 8] = 2.0, True
+    depth[:, 20:40, 75:90], moving[:, 20:40, 75:90] = 3.0, True  # the other turns where it is
+    made = upright(depth, moving, still=True)
+    assert torch.equal(made.isinf(), depth.isinf())
+    assert float(relative(made, depth)[moving].max()) < 1e-5
