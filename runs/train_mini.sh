@@ -70,7 +70,7 @@ scenes() { # wait until there are so many training scenes, at most SECONDS
 weights() { if [ -f "$OUT/$1/model.safetensors" ]; then echo "$OUT/$1"; else echo "${START:+$START/$1}"; fi; }
 
 stage() { # NAME GPUS SECONDS ARGUMENTS...
-  local name=$1 gpus=$2 end=$((SECONDS + $3)) start=(python3) left
+  local name=$1 gpus=$2 end=$((SECONDS + $3)) start=(python3) left code
   shift 3
   [ "$end" -gt "$SECONDS" ] && [ ! -f "$STATE/$name.done" ] || return 0
   ((end < BUDGET)) || end=$BUDGET
@@ -79,8 +79,14 @@ stage() { # NAME GPUS SECONDS ARGUMENTS...
     left=$((end - SECONDS))
     ((left > RESERVE + 10)) || break
     echo "$(date -u +%T) $name: $left s on $gpus"
-    if CUDA_VISIBLE_DEVICES=$gpus timeout -k 10 $((left + 20)) "${start[@]}" "runs/train_$name.py" --out "$OUT/$name" \
-      --state "$STATE/$name" --seconds "$left" --reserve "$RESERVE" "$@" >>"$OUT/$name.log" 2>&1; then
+    CUDA_VISIBLE_DEVICES=$gpus timeout -k 10 $((left + 20)) "${start[@]}" "runs/train_$name.py" --out "$OUT/$name" \
+      --state "$STATE/$name" --seconds "$left" --reserve "$RESERVE" "$@" >>"$OUT/$name.log" 2>&1 &
+    # `timeout` leads a group of its own, subshells lose the traps below, and bash heeds a signal only while it waits.
+    trap "kill $! 2>/dev/null; exit 143" TERM INT
+    wait $!
+    code=$?
+    trap 'exit 143' TERM INT
+    if [ "$code" -eq 0 ]; then
       touch "$STATE/$name.done"
       echo "$(date -u +%T) $name: done"
       return 0

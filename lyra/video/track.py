@@ -20,6 +20,7 @@ from lyra.video.features import Features, detect, match, opencv
 _PIXELS = 1.5 / 448  # largest error of an inlier, as a share of the picture's width
 _STILL, _STILL_SHARE = 0.75 / 448, 0.2  # a matched point that moved less stands still; so many must, in every frame
 _FEWEST, _AGAIN = 12, 0.6  # points that place a frame; a share of the first frame's below which a key frame is made
+_ALIKE = 0.08  # colours (largest channel) that differ less are one thing
 _EDGE = 1.08  # farthest to nearest depth around a feature, above which its depth is not trusted
 
 
@@ -38,7 +39,7 @@ class Anchors:
 class Track:
     """Cameras [t] in the unit of the first frame's depth, the first at the origin; anchors of every frame.
 
-    `still` says that the camera never moved; `lost` lists frames that could not be placed and took the pose before.
+    `still` says that the camera never moved; `lost` lists frames that fit nowhere and took the pose before.
     """
 
     cameras: Cameras
@@ -76,8 +77,14 @@ def solve(frames: Float[Tensor, "t 3 h w"], depth: Float[Tensor, "t h w"], K: Fl
     if is_still(features, frames.shape[-1]):
         cameras = _cameras(np.tile(np.eye(4), (len(frames), 1, 1)), K, frames)
         nothing = Anchors(torch.zeros(0, 2), torch.zeros(0))
-        return Track(cameras, [nothing] * len(frames), True, [])
+        return Track(cameras, [nothing] * len(frames), True, _strangers(features, frames))
     return _Solver(features, depth, K, frames).run()
+
+
+def _strangers(features: list[Features], frames: Float[Tensor, "t 3 h w"]) -> list[int]:
+    """Frames that share with the first one neither features nor the colour of half of the pixels: another shot."""
+    other = ((frames - frames[0]).abs().amax(1) > _ALIKE).float().mean((1, 2)) > 0.5
+    return [i for i in other.nonzero()[:, 0].tolist() if len(match(features[0], features[i])) < _FEWEST]
 
 
 def is_still(features: list[Features], width: int) -> bool:

@@ -131,6 +131,15 @@ def test_a_cut_is_refused(moving):
         survey(footage(cut), TrueDepth(cut, depth, K, 0.0))
 
 
+def test_a_cut_between_two_cameras_that_stand_still_is_refused():
+    """Hardly a feature is found again, which is not taken for a picture without features."""
+    path = camera_path(FRAMES, 0.0)
+    frames, depth, _ = film(Cameras(torch.eye(4).repeat(FRAMES, 1, 1), path.K.contiguous(), WIDTH, HEIGHT))
+    cut = torch.cat([frames[:4], frames[4:].flip(-2)])
+    with pytest.raises(InputError, match=r"cannot be followed.*a cut"):
+        survey(footage(cut), TrueDepth(cut, depth, K, 0.0))
+
+
 def test_things_that_move_are_drawn_upright_each_at_its_own_distance():
     """One leans from 2 into the wall at 4, its distance trembles by 5 %; the other stands at 3.
 
