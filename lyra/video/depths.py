@@ -11,11 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from lyra.scene import Cameras
-from lyra.video.track import Anchors
+from lyra.video.track import ALIKE, Anchors
 
 _ROUNDS, _TIE = 10, 20.0  # of reweighting; anchors that a slope of 1 is worth
 _FEWEST = 12  # anchors that set a scale
-_ALIKE = 0.08  # colours (largest channel) that differ less are one thing
 _NEAR = 0.08  # relative depth within which two views see one surface
 _OTHERS = 8  # frames that each frame is compared with
 _NEAREST, _BEFORE = 0.25, 0.1  # quantiles of log depth: of a moving thing itself; of what is behind it
@@ -86,7 +85,7 @@ def of_still(
     level = log.flatten(1).median(1).values.nan_to_num(posinf=0.0)[:, None, None]
     far = log - level >= (log - level).median(0).values
     usual = torch.where(far[:, None], frames, torch.nan).nanmedian(0).values
-    moving = tidy((frames - usual).abs().amax(1) > _ALIKE)
+    moving = tidy((frames - usual).abs().amax(1) > ALIKE)
     known = log.isfinite() & ~moving
     shift = torch.stack([(log[i] - log[0])[known[i] & known[0]].median() for i in range(len(log))])
     steady = torch.where(known, log - shift.nan_to_num()[:, None, None], torch.nan).nanmedian(0).values
@@ -141,7 +140,7 @@ def _is_moving(
     )[:, :, 0]
     speaks = (z > 0) & (grid.abs() < 1).all(-1) & (seen[:, 0].exp() >= (1 - _NEAR) * z)
     colour = own[:3].flatten(1)
-    differs = ((colour < seen[:, 1:4] - _ALIKE) | (colour > seen[:, 4:] + _ALIKE)).any(1)
+    differs = ((colour < seen[:, 1:4] - ALIKE) | (colour > seen[:, 4:] + ALIKE)).any(1)
     heard, against = speaks.sum(0), (speaks & differs).sum(0)
     return ((heard > 0) & (against > _VOTE * heard)).view(height, width)
 

@@ -20,7 +20,7 @@ from lyra.video.features import Features, detect, match, opencv
 _PIXELS = 1.5 / 448  # largest error of an inlier, as a share of the picture's width
 _STILL, _STILL_SHARE = 0.75 / 448, 0.2  # a matched point that moved less stands still; so many must, in every frame
 _FEWEST, _AGAIN = 12, 0.6  # points that place a frame; a share of the first frame's below which a key frame is made
-_ALIKE = 0.08  # colours (largest channel) that differ less are one thing
+ALIKE = 0.08  # colours (largest channel) that differ less are one thing
 _EDGE = 1.08  # farthest to nearest depth around a feature, above which its depth is not trusted
 
 
@@ -83,7 +83,7 @@ def solve(frames: Float[Tensor, "t 3 h w"], depth: Float[Tensor, "t h w"], K: Fl
 
 def _strangers(features: list[Features], frames: Float[Tensor, "t 3 h w"]) -> list[int]:
     """Frames that share with the first one neither features nor the colour of half of the pixels: another shot."""
-    other = ((frames - frames[0]).abs().amax(1) > _ALIKE).float().mean((1, 2)) > 0.5
+    other = ((frames - frames[0]).abs().amax(1) > ALIKE).float().mean((1, 2)) > 0.5
     return [i for i in other.nonzero()[:, 0].tolist() if len(match(features[0], features[i])) < _FEWEST]
 
 
