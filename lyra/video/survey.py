@@ -55,18 +55,21 @@ def survey(
     tell: Callable[[int], None] = lambda _: None,
 ) -> Survey:
     """Cameras and depth of all frames; `tell` hears of every frame whose depth is known.
-    `depth_model` may be None if depth is given.
 
-    Without `given` both are found here; given cameras without depth set the world's unit. Raises InputError if there
-    is no way to find the cameras.
+    Without `given` both are found here; given cameras without depth set the world's unit if they move. `depth_model`
+    may be None if depth is given. Raises InputError if there is no way to find the cameras.
     """
     given = None if given is None else given.of(footage)
     if given is not None and given.depth is not None:
         return _given_whole(footage, given)
     K = None if given is None else given.cameras.K
     depth, lens, scale = _measured(footage.frames, depth_model, K, tell)
-    if given is not None:
-        return _given_cameras(footage, given, depth)
+    found = _tracked(footage, depth, lens, scale) if given is None else _given_cameras(footage, given, depth, scale)
+    return replace(found, depth=upright(found.depth, found.moving, found.still))
+
+
+def _tracked(footage: Footage, depth: Float[Tensor, "t h w"], lens: Float[Tensor, "3 3"], scale: str) -> Survey:
+    """Cameras found here, depth of the network at one scale."""
     track = solve(footage.frames, depth, lens)
     require(
         len(track.lost) <= _LOST * len(footage),
@@ -78,9 +81,7 @@ def survey(
     else:
         depth = align(depth, track.anchors)
         moving = moving_parts(footage.frames, depth, track.cameras)
-    return Survey(
-        track.cameras, upright(_open(depth), moving, track.still), moving, scale, track.still, len(track.lost)
-    )
+    return Survey(track.cameras, _open(depth), moving, scale, track.still, len(track.lost))
 
 
 def _measured(
@@ -110,12 +111,11 @@ def _given_whole(footage: Footage, given: Given) -> Survey:
     return _surveyed(footage, given.cameras, depth)
 
 
-def _given_cameras(footage: Footage, given: Given, depth: Float[Tensor, "t h w"]) -> Survey:
-    """Cameras of the user, depth of the network at their scale."""
+def _given_cameras(footage: Footage, given: Given, depth: Float[Tensor, "t h w"], scale: str) -> Survey:
+    """Cameras of the user, depth of the network at their scale; at its own `scale` if they stand still."""
     if _stands_still(given.cameras):
         depth, moving = of_still(footage.frames, depth)
-        cameras = given.cameras.relative_to_first()
-        return Survey(replace(cameras, times=None), upright(_open(depth), moving, True), moving, "metric", True)
+        return Survey(replace(given.cameras.relative_to_first(), times=None), _open(depth), moving, scale, True)
     anchors = anchors_of(footage.frames, given.cameras)
     met = sum(len(each) for each in anchors)
     require(
@@ -123,12 +123,11 @@ def _given_cameras(footage: Footage, given: Given, depth: Float[Tensor, "t h w"]
         f"{given.what}: the pictures hardly agree with these cameras ({met} points meet), so depth cannot be put to "
         "scale; check that they belong to this video, or leave them out",
     )
-    found = _surveyed(footage, given.cameras, align(depth, anchors))
-    return replace(found, depth=upright(found.depth, found.moving))
+    return _surveyed(footage, given.cameras, align(depth, anchors))
 
 
 def _surveyed(footage: Footage, cameras: Cameras, depth: Float[Tensor, "t h w"]) -> Survey:
-    """Depth is taken as it is."""
+    """Depth is taken as it is, in the unit of the cameras."""
     cameras = replace(cameras.relative_to_first(), times=None)
     still = _stands_still(cameras)
     moving = of_still(footage.frames, depth)[1] if still else moving_parts(footage.frames, depth, cameras)

@@ -1,6 +1,7 @@
 """Cameras, depth and moving parts of videos whose truth is known; files of other programs."""
 
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -77,6 +78,17 @@ def test_given_cameras_set_the_scale_of_depth(moving, tmp_path):
     found = survey(footage(frames), TrueDepth(frames, depth, K, 0.1), read_given(tmp_path / "cameras.json"))
     assert torch.allclose(found.cameras.c2w, c2w, atol=1e-5)
     assert float(relative(found.depth, 3 * depth)[~square].median(dim=0).values) < 0.002
+
+
+def test_given_cameras_that_stand_still_leave_depth_at_its_own_scale(moving, tmp_path):
+    cameras, frames, depth, _ = moving
+    place = tmp_path / "cameras.json"
+    save_cameras(Cameras(torch.eye(4).repeat(FRAMES, 1, 1), cameras.K.contiguous(), WIDTH, HEIGHT), place)
+    model = TrueDepth(frames[:1], depth[:1] / depth[:1].median(), K, 0.0)
+    still = footage(frames[:1].repeat(FRAMES, 1, 1, 1))
+    for scale in ("metric", "relative"):
+        found = survey(still, lambda image, K, scale=scale: replace(model(image, K), scale=scale), read_given(place))
+        assert found.still and found.scale == scale
 
 
 def test_results_of_other_programs_are_read_as_they_are(moving, tmp_path):
