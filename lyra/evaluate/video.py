@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
-from PIL import Image
 from torch import Tensor, nn
 
 from lyra.evaluate.scores import Scores, region_scores
@@ -27,6 +25,7 @@ from lyra.render import render
 from lyra.scene import Cameras, Gaussians, InputError, require
 from lyra.scene.trajectories import PRESETS
 from lyra.teacher.cache import CacheOptions, depth_edges
+from lyra.train.student_cases import stored_depth, stored_picture
 from lyra.video.footage import Footage
 
 Moment = Callable[[float], Gaussians]
@@ -73,16 +72,16 @@ def moving_truths(folder: Path, most: int | None = None, skip: int = 0) -> Itera
 
 def _read(folder: Path) -> MovingTruth:
     record = json.loads((folder / "cameras.json").read_text())
-    frames = torch.stack([_picture(folder / entry["image"]) for entry in record["source"]])
-    depth = torch.stack([_depth(folder / entry["depth"], record["depth_scale"]) for entry in record["views"]])
-    first = _depth(folder / "first_depth.png", record["depth_scale"])
+    frames = torch.stack([stored_picture(folder / entry["image"]) for entry in record["source"]])
+    depth = torch.stack([stored_depth(folder / entry["depth"], record["depth_scale"]) for entry in record["views"]])
+    first = stored_depth(folder / "first_depth.png", record["depth_scale"])
     size = (record["width"], record["height"])
     footage = Footage(frames.float() / 255, torch.arange(len(frames)), record["fps"], folder.name, size)
     return MovingTruth(
         footage,
         _cameras(record, "source"),
         _cameras(record, "views"),
-        torch.stack([_picture(folder / entry["image"]) for entry in record["views"]]),
+        torch.stack([stored_picture(folder / entry["image"]) for entry in record["views"]]),
         enlarged(depth, size[0] // depth.shape[2]),
         first,
     )
@@ -92,18 +91,6 @@ def _cameras(record: dict, which: str) -> Cameras:
     c2w = torch.tensor([entry["c2w"] for entry in record[which]])
     times = torch.tensor([float(entry["time"]) for entry in record[which]])
     return Cameras(c2w, torch.tensor(record["K"]).repeat(len(c2w), 1, 1), record["width"], record["height"], times)
-
-
-def _picture(path: Path) -> UInt8[Tensor, "3 h w"]:
-    with Image.open(path) as file:
-        return torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1)
-
-
-def _depth(path: Path, scale: float) -> Float[Tensor, "h w"]:
-    """Stored as scale / depth in u16, 0 is sky."""
-    with Image.open(path) as file:
-        code = np.array(file).astype(np.float32)
-    return torch.from_numpy(np.where(code > 0, scale / np.maximum(code, 1), np.inf).astype(np.float32))
 
 
 def frozen(filmed: Filmed, frame: int) -> Filmed:

@@ -50,8 +50,8 @@ def public_case(folder: Path, frames: int = 25) -> Case:
     """
     try:
         record = json.loads((folder / "cameras.json").read_text())
-        image = _picture(folder / "first.webp")
-        depth = _depth(folder / "first_depth.png", record["depth_scale"])
+        image = stored_picture(folder / "first.webp")
+        depth = stored_depth(folder / "first_depth.png", record["depth_scale"])
         K = torch.tensor(record["K"], dtype=torch.float32)
         sets: dict[str, list[dict]] = {}
         for entry in record["views"]:
@@ -79,18 +79,19 @@ def _whole_paths(views: list[dict], center_depth: float, frames: int) -> Float[T
 def _views(folder: Path, entries: list[dict], K: Tensor, record: dict) -> TrueViews:
     c2w = torch.tensor([entry["c2w"] for entry in entries], dtype=torch.float32)
     cameras = Cameras(c2w, K.expand(len(c2w), 3, 3), record["width"], record["height"])
-    images = torch.stack([_picture(folder / entry["image"]) for entry in entries])
-    depth = torch.stack([_depth(folder / entry["depth"], record["depth_scale"]) for entry in entries])
+    images = torch.stack([stored_picture(folder / entry["image"]) for entry in entries])
+    depth = torch.stack([stored_depth(folder / entry["depth"], record["depth_scale"]) for entry in entries])
     return TrueViews(cameras, images, depth)
 
 
-def _picture(path: Path) -> UInt8[Tensor, "3 h w"]:
+def stored_picture(path: Path) -> UInt8[Tensor, "3 h w"]:
+    """A picture of the public evaluation set. Raises OSError if there is none."""
     with Image.open(path) as file:
         return torch.from_numpy(np.array(file.convert("RGB"))).permute(2, 0, 1)
 
 
-def _depth(path: Path, scale: float) -> Float[Tensor, "h w"]:
-    """Stored as scale / depth in u16, 0 is sky."""
+def stored_depth(path: Path, scale: float) -> Float[Tensor, "h w"]:
+    """Depth of the public evaluation set, in the unit of its cameras: stored as scale / depth in u16, 0 is sky."""
     with Image.open(path) as file:
         code = np.array(file).astype(np.float32)
     return torch.from_numpy(np.where(code > 0, scale / np.maximum(code, 1), np.inf).astype(np.float32))
