@@ -8,9 +8,10 @@ single frames from their captions (`lyra generate --text`); what text means is s
 starts from weights that were trained before, also without text. Several processes (torchrun) share the scenes and
 average their gradients; the batch of the recipe is that of each process.
 
-Written to --out: config.json and model.safetensors (int8 by rows, averaged few-step weights with their sampling), base/
-(the same before few steps were learnt), metrics.json, log.jsonl, recipe.json, samples.png (warp | base, 35 steps | few
-steps | true; middle and last frame), first_frames.png (held-out captions: true frame | two made from the text).
+Written to --out: config.json and model.safetensors (int8 by rows, averaged few-step weights with their sampling; if the
+ones from before do better with the same noise levels on the held-out scenes, those), base/ (the ones from before),
+metrics.json, log.jsonl, recipe.json, samples.png (warp | base, 35 steps | few steps | true; middle and last frame),
+first_frames.png (held-out captions: true frame | two made from the text).
 """
 
 import argparse
@@ -56,7 +57,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--photos", type=Path, help="pack written by runs/fetch_photos.py")
     parser.add_argument("--first-frames", type=float, default=0.0, help="single frames made from text for each clip")
     parser.add_argument("--init", type=Path, help="folder of a denoiser of this recipe's structure to start from")
-    parser.add_argument("--lpips", type=Path, help="lpips_vgg weights, for the evaluation only")
+    parser.add_argument("--lpips", type=Path, help="lpips_vgg weights, to evaluate and to choose the weights")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--state", type=Path, default=Path("cache/denoiser_state"), help="checkpoints, for resuming")
     parser.add_argument("--seconds", type=float, default=560, help="time for this whole call")
@@ -167,10 +168,13 @@ def finish(trainer: DenoiserTrainer, args: argparse.Namespace, codec: VideoCodec
         if name in ("base_35", "few"):
             samples[name] = latents
         print(name, json.dumps(results[name]), flush=True)
-    if results["few_warp"]["latent_mse"] < results["few"]["latent_mse"]:
-        teacher.sampling = replace(recipe.sampling, start="warp")
+    measure = "latent_mse" if lpips is None else "lpips"
+    best = min(("few", "few_warp", "base_levels"), key=lambda name: results[name][measure])
+    if best != "few":
+        sampling = replace(recipe.sampling, start="warp" if ways[best].from_warp else "noise")
+        teacher = CosmosTeacher(codec, ways[best].network, recipe.network, sampling)
         teacher.save(args.out)
-    results["sampling"] = teacher.sampling.as_dict()
+    results |= {"kept": best, "sampling": teacher.sampling.as_dict()}
     if teacher.sampling.text:
         results["first_frames"] = judge_first_frames(teacher, clips, args.out / "first_frames.png")
         print("first_frames", json.dumps(results["first_frames"]), flush=True)
