@@ -19,7 +19,7 @@ from lyra.evaluate.true_scenes import enlarged
 from lyra.pipeline.job import Job
 from lyra.pipeline.order import Order
 from lyra.pipeline.video import scene_of
-from lyra.pipeline.video_layers import pixels
+from lyra.pipeline.video_layers import pixels, places
 from lyra.pipeline.video_source import Filmed
 from lyra.render import render
 from lyra.scene import Cameras, Gaussians, InputError, require
@@ -143,7 +143,7 @@ class VideoEvaluation:
 
     def _methods(self, filmed: Filmed, frames: list[int]) -> dict[str, Callable[[], tuple[Moment, float, int]]]:
         """name -> what makes a moment, the whole work over the work that is done here, and the number of Gaussians."""
-        count, rate = len(filmed.footage), filmed.footage.fps
+        count = len(filmed.footage)
 
         def whole() -> tuple[Moment, float, int]:
             scene, _ = scene_of(filmed, self.order, self.job, "")
@@ -160,7 +160,7 @@ class VideoEvaluation:
         def each() -> tuple[Moment, float, int]:  # only the frames that are looked at
             made = {frame: self._of_frame(filmed, frame) for frame in frames}
             size = round(sum(map(len, made.values())) / len(made) * count)
-            return lambda moment: made[min(frames, key=lambda i: abs(i - moment * rate))], count / len(made), size
+            return lambda moment: made[_frame(filmed, moment)], count / len(made), size
 
         return {"video": whole, "unprojected": bare, "first frame": first, "each frame": each}
 
@@ -216,10 +216,6 @@ def flicker(at: Moment, filmed: Filmed, frames: int | None = None) -> float:
 
 def shows_motion(view: Cameras, depth: Float[Tensor, "h w"], filmed: Filmed, frame: int) -> Bool[Tensor, "h w"]:
     """Pixels of a view whose places the video shows as moving at a frame, or that are hidden behind something there."""
-    camera = filmed.survey.cameras[frame]
     points = view.unproject(depth.clamp(max=1e3 * filmed.survey.unit)).reshape(-1, 3)
-    where, z = camera.project(points)
-    column, row = where.nan_to_num(-1.0).clamp(-1, 1e6).floor().long().unbind(-1)
-    inside = (z > 0) & (row >= 0) & (row < camera.height) & (column >= 0) & (column < camera.width)
-    mask = filmed.survey.moving[frame][row.clamp(0, camera.height - 1), column.clamp(0, camera.width - 1)]
-    return (inside & mask).view(depth.shape)
+    inside, at, _ = places(points, filmed.survey.cameras[frame])
+    return (inside & filmed.survey.moving[frame][at]).view(depth.shape)

@@ -60,28 +60,21 @@ def _background(frames: Tensor, depth: Tensor, edge: Tensor, found: Survey) -> G
         new = solid[index].flatten()
         points = found.cameras[index].unproject(depth[index]).reshape(-1, 3)
         for other in used:
-            seen, near = _look(points, found.cameras[other], depth[other])
+            seen, at, z = places(points, found.cameras[other])
+            near = z / depth[other][at]
             there = seen & (near >= 1 / (1 + _NEAR)) & (near <= 1 + _NEAR)
-            new = new & ~(there & _at(solid[other], points, found.cameras[other]))
+            new = new & ~(there & solid[other][at])
         parts.append(pixels(found.cameras[index], frames[index], depth[index], new.view(depth.shape[1:])))
         used.append(index)
     return Gaussians.concat(parts)
 
 
-def _look(points: Tensor, camera: Cameras, depth: Float[Tensor, "h w"]) -> tuple[Bool[Tensor, " n"], Tensor]:
-    """Whether points are in a camera's picture, and their depth over what the picture shows there."""
+def places(points: Float[Tensor, "n 3"], camera: Cameras) -> tuple[Bool[Tensor, " n"], tuple[Tensor, Tensor], Tensor]:
+    """Whether points are in a camera's picture, their pixels (row, column; the nearest if outside), and their depth."""
     where, z = camera.project(points)
     column, row = where.nan_to_num(-1.0).clamp(-1, 1e6).floor().long().unbind(-1)
     inside = (z > 0) & (row >= 0) & (row < camera.height) & (column >= 0) & (column < camera.width)
-    surface = depth[row.clamp(0, camera.height - 1), column.clamp(0, camera.width - 1)]
-    return inside, z / surface
-
-
-def _at(mask: Bool[Tensor, "h w"], points: Tensor, camera: Cameras) -> Bool[Tensor, " n"]:
-    """The mask's value where points appear (at the border if outside)."""
-    where, _ = camera.project(points)
-    column, row = where.nan_to_num(0.0).clamp(-1, 1e6).floor().long().unbind(-1)
-    return mask[row.clamp(0, camera.height - 1), column.clamp(0, camera.width - 1)]
+    return inside, (row.clamp(0, camera.height - 1), column.clamp(0, camera.width - 1)), z
 
 
 def _imagined(imagined: Imagined, depth: Tensor, edge: Tensor, found: Survey) -> list:
@@ -91,11 +84,10 @@ def _imagined(imagined: Imagined, depth: Tensor, edge: Tensor, found: Survey) ->
     replaced = torch.zeros(len(scene), dtype=torch.bool)
     moments = imagined.frame.unique().tolist()
     for moment in moments:
-        camera = found.cameras[moment]
-        seen, near = _look(scene.means, camera, depth[moment])
-        solid = ~_at(edge[moment], scene.means, camera)
-        still = solid & ~_at(found.moving[moment], scene.means, camera)
-        known = near <= 1 + _NEAR
+        seen, at, z = places(scene.means, found.cameras[moment])
+        solid = ~edge[moment][at]
+        still = solid & ~found.moving[moment][at]
+        known = z / depth[moment][at] <= 1 + _NEAR
         replaced |= seen & known & still & ~lives
         replaced |= seen & known & solid & lives & (imagined.frame == moment)
     scene = replace(scene, seen=torch.zeros(len(scene), dtype=torch.bool))
@@ -113,9 +105,9 @@ def _on_moving(imagined: Imagined, depth: Tensor, found: Survey) -> Bool[Tensor,
     means = imagined.gaussians.means
     lives = torch.zeros(len(means), dtype=torch.bool)
     for moment in imagined.frame.unique().tolist():
-        camera = found.cameras[moment]
-        seen, near = _look(means, camera, depth[moment])
-        on = seen & _at(found.moving[moment], means, camera) & (near > 1 - _FREE) & (near < _THICK)
+        seen, at, z = places(means, found.cameras[moment])
+        near = z / depth[moment][at]
+        on = seen & found.moving[moment][at] & (near > 1 - _FREE) & (near < _THICK)
         lives |= on & (imagined.frame == moment)
     return lives
 
