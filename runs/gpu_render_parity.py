@@ -3,8 +3,8 @@
     PYTHONPATH=. python3 runs/gpu_render_parity.py --out DIR [--no-cuda]
 
 Needs torch, numba, numpy, jaxtyping and (without --no-cuda) gsplat 1.5.3. Writes DIR/render_parity.json with one row a
-check. Small scenes: cpu and cuda against the reference in float64. Large ones: cuda against cpu. --no-cuda is the dry
-run of everything else.
+check. Small scenes: cpu and cuda against the reference in float64 (cuda also without numba: `pytest -m gpu
+tests/unit/test_render_cuda.py`). Large ones: cuda against cpu. --no-cuda is the dry run of everything else.
 """
 
 import argparse
@@ -12,10 +12,10 @@ import datetime
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
-import numba
 import torch
 from torch import Tensor
 
@@ -63,24 +63,22 @@ def compare(name: str, a: tuple[Rendering, list[Tensor]], b: tuple[Rendering, li
     }
 
 
-def small_checks(cuda: bool) -> list[dict]:
-    """cpu and cuda against the float64 reference, two views, colour of degree 1."""
-    rows = []
-    for kind, count in SMALL:
-        scene, cameras = kind(count, 96, 64), splat_scenes.cameras(2, 96, 64)
-        more = 0.2 * torch.randn(len(scene), 3, 3, generator=torch.Generator().manual_seed(2))
-        scene = Gaussians(scene.means, scene.quats, scene.scales, scene.opacities, torch.cat([scene.sh, more], 1))
-        exact = drawn(scene.to("cuda" if cuda else "cpu", torch.float64), cameras, "reference")
-        pairs = {"cpu": scene} | ({"cuda": scene.to("cuda")} if cuda else {})
-        for backend, held in pairs.items():
-            row = compare(f"{backend} against reference, {kind.__name__}", drawn(held, cameras, backend), exact)
-            row["passed"] = (
-                row["finite"]
-                and row["flipped"] < MAX_FLIPPED
-                and row["max"] < MAX_FLIP
-                and max(row["gradients"].values()) < MAX_GRADIENT
-            )
-            rows.append(row)
+def against_reference(kind: Callable[..., Gaussians], count: int, fast: Sequence[str]) -> list[dict]:
+    """Fast backends against the float64 reference, two views, colour of degree 1."""
+    scene, cameras = kind(count, 96, 64), splat_scenes.cameras(2, 96, 64)
+    more = 0.2 * torch.randn(len(scene), 3, 3, generator=torch.Generator().manual_seed(2))
+    scene = Gaussians(scene.means, scene.quats, scene.scales, scene.opacities, torch.cat([scene.sh, more], 1))
+    exact, rows = drawn(scene.to(torch.float64), cameras, "reference"), []
+    for backend in fast:
+        ours = drawn(scene.to(backend), cameras.to(backend), backend)
+        row = compare(f"{backend} against reference, {kind.__name__}", ours, exact)
+        row["passed"] = (
+            row["finite"]
+            and row["flipped"] < MAX_FLIPPED
+            and row["max"] < MAX_FLIP
+            and max(row["gradients"].values()) < MAX_GRADIENT
+        )
+        rows.append(row)
     return rows
 
 
@@ -142,11 +140,13 @@ def main() -> int:
     if cuda and (missing := backends()["cuda"]):
         print(missing, file=sys.stderr)
         return 1
-    checks = small_checks(cuda) + (large_checks() if cuda else [])
+    fast = ("cpu", "cuda") if cuda else ("cpu",)
+    checks = [row for kind, count in SMALL for row in against_reference(kind, count, fast)]
+    checks += large_checks() if cuda else []
     passed = all(row["passed"] for row in checks)
     result = {
         "passed": passed, "checks": checks, "timings": timings(cuda), "machine": machine(), "torch": torch.__version__,
-        "numba": numba.__version__, "commit": commit(),
+        "numba": version("numba"), "commit": commit(),
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }  # fmt: skip
     arguments.out.mkdir(parents=True, exist_ok=True)
