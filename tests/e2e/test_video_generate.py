@@ -1,8 +1,6 @@
 """From a video to files, with a model that knows nothing: files, times, resuming, split, and bad input."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +13,9 @@ from unit.video_world import HEIGHT, WIDTH, camera_path, film
 import lyra
 from lyra.cli.video import VideoOptions
 from lyra.decoder import MINI, SplatDecoder
+from lyra.evaluate.video import MovingTruth, VideoEvaluation
 from lyra.io.cameras import load_cameras, save_cameras
+from lyra.io.images import to_uint8
 from lyra.io.video import load_video
 from lyra.io.video_writer import save_video
 from lyra.pipeline.job import Job
@@ -23,7 +23,10 @@ from lyra.pipeline.order import Order
 from lyra.pipeline.video import Clip, generate_video
 from lyra.pipeline.video_decoding import split_sets
 from lyra.pipeline.video_result import FILES
+from lyra.pipeline.video_source import Filmed
 from lyra.scene import Cameras, Gaussians, InputError
+from lyra.video.footage import Footage
+from lyra.video.survey import Survey
 
 SIZE = ("--size", "96x64", "--trajectories", "2")
 
@@ -93,6 +96,32 @@ def test_weights_with_time_conditioning_are_asked_for_moments(model, clip, tmp_p
     assert len(made.gaussians.static) > 0 and made.report["static_gaussians"] < made.report["gaussians"]
 
 
+def test_scenes_of_a_video_are_judged_against_truth(model):
+    """Views of the video's own camera. Where something moves, a scene that stands still fails, the others do not.
+
+    Measured there: first frame 16.0 dB, each frame and bare pixels 24.7, the whole video 25.7.
+    """
+    path = camera_path(9, 0.0)
+    cameras = Cameras(torch.eye(4).repeat(9, 1, 1), path.K.contiguous(), WIDTH, HEIGHT)
+    frames, depth, square = film(cameras)
+    footage = Footage(frames, torch.arange(9), 12.0, "film", (WIDTH, HEIGHT))
+    filmed = Filmed(footage, Survey(cameras, depth, square, "metric", True))
+    shown = [0, 4, 8]
+    views = replace(cameras[shown], times=torch.tensor(shown) / 12.0)
+    truth = MovingTruth(footage, cameras, views, to_uint8(frames[shown]), depth[shown], depth[0])
+    heard = []
+    evaluation = VideoEvaluation(Order("draft", 1, size=(WIDTH, HEIGHT), model=model), Job("cpu"), None)
+    evaluation.add(truth, filmed, heard.append)
+    results = evaluation.results()
+    methods = ["video", "unprojected", "first frame", "each frame"]
+    assert heard == methods and results["scenes"] == ["film"] and len(evaluation.rows) == 2
+    assert all(len(row) == len(evaluation.columns) == 5 for row in evaluation.rows)
+    psnr = {name: found["psnr"] for name, found in results["sets"]["where something moves"].items()}
+    assert psnr.pop("first frame") < 18 and min(psnr.values()) > 23
+    size = {name: facts["gaussians"] for name, facts in results["methods"].items()}
+    assert 0 < size["first frame"] < size["video"] < 0.25 * size["each frame"]
+
+
 def test_what_stays_the_same_is_kept_once():
     still = Gaussians.from_rgb(
         torch.rand(10, 3) + 1, torch.eye(4)[:1].repeat(10, 1), torch.full((10, 3), 0.1), torch.full((10,), 0.9),
@@ -110,17 +139,15 @@ def test_what_stays_the_same_is_kept_once():
 @pytest.mark.parametrize(
     "frames, words", [(1, "only 1 frame"), (0, "cannot be|damaged|not a video|no picture|decoded")]
 )
-def test_bad_videos_are_one_sentence(model, tmp_path, frames, words):
+def test_bad_videos_are_one_sentence(model, tmp_path, capfd, frames, words):
     path = tmp_path / "bad.mp4"
     if frames:
         save_video(torch.rand(frames, 3, 64, 96), path, 10.0)
     else:
         path.write_bytes(b"\x00" * 4000)
-    done = subprocess.run(
-        [sys.executable, "-m", "lyra", "generate", str(path), "-o", str(tmp_path / "out"), "--model", model, *SIZE],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    capfd.readouterr()
+    done = run("generate", path, "-o", tmp_path / "out", "--model", model, *SIZE, code=2)
+    assert done.stderr.count("\n") == 1 and capfd.readouterr().err == ""  # FFmpeg adds nothing of its own
     assert any(word in done.stderr for word in words.split("|"))
 
 
