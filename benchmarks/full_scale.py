@@ -23,6 +23,7 @@ import torch
 
 from benchmarks.record import measurement, report
 from lyra.decoder import RELEASED, DecoderConfig, SplatDecoder
+from lyra.evaluate.samples import synchronise
 from lyra.metrics import LPIPS
 from lyra.scene import Cameras
 from lyra.scene.lyra_paths import lyra_set
@@ -71,12 +72,6 @@ TINY = Scale(
     cosmos.CosmosConfig(heads=2, head_dim=16, blocks=1, text_channels=8, text_tokens=4, adaln_rank=8),
     2, "cpu",
 )  # fmt: skip
-
-
-def synchronise(device: str) -> None:
-    """Wait for the GPU."""
-    if device == "cuda":
-        torch.cuda.synchronize()
 
 
 def timed(what: str, work: Callable[[], object], repeats: int, scale: Scale, config: dict) -> list[dict]:
