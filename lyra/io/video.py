@@ -29,6 +29,7 @@ _PICTURES = {*_STILL, ".webp"}
 # FFmpeg's default repeats each chroma sample and rounds roughly: 33 dB where these flags give 50 dB (smooth picture).
 _FULL_CHROMA = Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 _EXACT, _EXACT_SMALLER = Interpolation.BICUBIC | _FULL_CHROMA, Interpolation.AREA | _FULL_CHROMA
+_WHOLE = 0.9  # share of the length that a file announces: sound, or the last picture, may last a little longer
 _BY_PILLOW = {".gif", ".webp", ".apng"}  # FFmpeg ignores GIF transparency and cannot read animated WebP
 
 
@@ -135,9 +136,19 @@ def _note_size(path: Path, before: tuple[int, int], after: tuple[int, int], note
         notes.append(sentence)
 
 
+def _note_end(path: Path, shown: float, announced: int | None, notes: list[str]) -> None:
+    """Some containers (Matroska) that are cut off end without an error; then only their head tells how long they were.
+
+    `shown` is in seconds, `announced` in FFmpeg's unit.
+    """
+    length = 0.0 if announced is None else announced / av.time_base
+    if shown < _WHOLE * length:
+        notes.append(f"{path}: the picture ends after {shown:.1f} of {length:.1f} s; the file may have been cut off")
+
+
 def _decode(path: Path, max_pixels: int | None, notes: list[str]) -> Iterator[tuple[float, Tensor]]:
     """Frames by FFmpeg. Damage after the first frame ends the video with a note."""
-    count = 0
+    count, first, time = 0, 0.0, 0.0
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             require(
@@ -158,8 +169,11 @@ def _decode(path: Path, max_pixels: int | None, notes: list[str]) -> Iterator[tu
                     interpolation=_EXACT if size == (frame.height, frame.width) else _EXACT_SMALLER,
                 )  # fmt: skip
                 array = np.rot90(shown.to_ndarray(), k=round(frame.rotation / 90) % 4)
+                first = time if count == 0 else first
                 yield time, torch.from_numpy(array.copy()).movedim(-1, 0)
                 count += 1
+            if count > 0:
+                _note_end(path, time - first + 1 / rate, container.duration, notes)
     except av.FFmpegError as error:
         require(count > 0, f"{path}: is not a video that can be decoded ({error.strerror})")
         notes.append(f"{path}: the video is damaged after frame {count}; what comes before it was kept")

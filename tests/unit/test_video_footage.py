@@ -65,14 +65,16 @@ def test_few_frames_are_repeated_and_said(tmp_path):
     assert len(got) == 9 and any("3 frames" in note and "repeated" in note for note in got.notes)
 
 
-@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
-def test_a_broken_tail_is_left_out(tmp_path, suffix):
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".webm"])
+def test_a_broken_tail_is_left_out_and_said(tmp_path, suffix):
     noise = torch.rand(40, 3, 72, 96, generator=torch.Generator().manual_seed(0))
     save_video(noise, tmp_path / f"whole{suffix}", 20.0)
     data = (tmp_path / f"whole{suffix}").read_bytes()
     (tmp_path / f"cut{suffix}").write_bytes(data[: len(data) // 2])
     got = read_footage(tmp_path / f"cut{suffix}", 64, 48, 5)
     assert 5 < int(got.index[-1]) < 39
+    assert any("damaged after" in note or "of 2.0 s; the file may have been cut off" in note for note in got.notes)
+    assert read_footage(tmp_path / f"whole{suffix}", 64, 48, 5).notes == ()
 
 
 def test_a_phone_held_upright_gives_an_upright_picture(tmp_path):
