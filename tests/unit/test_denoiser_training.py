@@ -29,7 +29,7 @@ from lyra.train.denoiser_clips import Errors, mistaken, order, photo_clip, plain
 from lyra.train.denoiser_critic import Critic, CriticNetwork
 from lyra.train.denoiser_eval import Judge, Way, fill_nearest
 from lyra.train.denoiser_fit import Clock, fill, fit
-from lyra.train.denoiser_supply import Maker, Supply
+from lyra.train.denoiser_supply import Made, Maker, Supply
 from lyra.train.latents import Bank, SceneFeed, Source, Texts, read_views
 from lyra.train.processes import Processes
 
@@ -234,6 +234,30 @@ def test_the_supply_grows_with_the_folder_and_a_run_ends_in_scores(world, tmp_pa
     assert scores["codec"]["latent_mse"] == 0 and scores["fill"]["psnr_seen"] > 20
     judge.write_sheet([judge.sample(Way(trainer.average, MiniSampling((5.0,)).schedule))], tmp_path / "sheet.png")
     assert Image.open(tmp_path / "sheet.png").size == (2 * 3 * 48 // 2, 32 // 2)
+
+
+class Breaking(Maker):
+    """Makes one clip at a time, four in all; then it breaks."""
+
+    def __init__(self) -> None:
+        self.recipe, self.photos, self.device, self.asked = RECIPE, [], ALONE.device, []
+
+    def make(self, wait: float = 0.0) -> Made:
+        self.asked.append(time.monotonic())
+        if len(self.asked) > 4:
+            raise OSError("the disk is gone")
+        return Made(batch(0)[0][:1], [""])
+
+
+def test_the_supply_keeps_its_pace_and_an_error_of_its_thread_reaches_the_loop():
+    """At most ten clips a second: four waits of a tenth of one."""
+    maker = Breaking()
+    supply = Supply(maker, Texts(NETWORK, ALONE.device, None), 8, pace=10.0)
+    with pytest.raises(OSError, match="the disk is gone"):
+        for _ in range(20):
+            supply.take(wait=1.0)
+    supply.stop()
+    assert len(supply.scenes) == 4 and maker.asked[-1] - maker.asked[0] > 0.399
 
 
 def test_the_ring_forgets_its_oldest_clips_and_an_empty_one_says_so():
