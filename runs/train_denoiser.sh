@@ -12,7 +12,7 @@
 # the same STATE goes on; then give both the same SCHEDULE (seconds of training over all calls).
 # First check that everything runs: SECONDS_PER_CALL=150 RESERVE=50 STATE=/tmp/smoke bash runs/train_denoiser.sh /tmp/smoke_out
 # More options go behind OUT: --no-compile --batch 48 (memory), --keep 200 (small disk), --sigmas 20 2 0.7 0.25, --pace
-# 15 (fewer new clips a second, which leaves more of the GPU to training), --adversarial 0.5 (less soft), ...
+# 15 (fewer new clips a second, which leaves more of the GPU to training), --adversarial 0.5 (against softness), ...
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export PYTHONPATH="${PYTHONPATH:-.}" PYTHONUNBUFFERED=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True

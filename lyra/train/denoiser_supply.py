@@ -22,7 +22,7 @@ from lyra.train.first_frames import A_SCENE, encode_frames, some_frames
 from lyra.train.latents import Bank, Latents, SceneFeed, Texts, encode
 from lyra.train.moving_scenes import Recording, moving_clips
 
-OF_A_SCENE = 3  # clips made each time a scene is read: more scenes teach more than more paths through one
+OF_A_SCENE = 3  # clips made each time a scene is read: half of its paths, so that more scenes are seen
 TOGETHER = 6  # clips encoded at a time
 
 
