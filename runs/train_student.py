@@ -4,6 +4,9 @@ Teacher samples are made on the fly: first frames of rendered scenes with their 
 depth network's, are warped along six paths, sampled by the denoiser (or only encoded, without --denoiser) and decoded
 by the teacher's RGB decoder. No other true image enters the loss. Start it with torchrun for several GPUs.
 
+With --moving a share of the samples are rendered scenes that move, imagined in both directions of time, and the decoder
+gets times; still samples are learnt without, so that one set of weights serves both.
+
 --seconds bounds the whole call. A second call with the same --state goes on; give both the same --schedule-seconds.
 Written to --out: config.json and model.safetensors (averaged weights, saved every minute), metrics.json, log.jsonl,
 recipe.json, samples.png (teacher | student | unprojected | depth).
@@ -20,8 +23,13 @@ import torch
 
 from lyra.decoder import MINI, SplatDecoder
 from lyra.depth import load as load_depth
+from lyra.evaluate.motion import MotionEvaluation, imagined_cases
+from lyra.io.atomic import replacing_file
 from lyra.metrics import LPIPS
+from lyra.scene import InputError, require
 from lyra.train.clip_data import scene_folders
+from lyra.train.moving_lessons import MixedSeries, MovingSeries
+from lyra.train.moving_scenes import is_moving
 from lyra.train.processes import Processes
 from lyra.train.student import StudentTrainer
 from lyra.train.student_cases import public_case, recorded_case
@@ -51,7 +59,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--start", type=Path, help="folder of weights to start from")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--state", type=Path, default=Path("cache/student_state"))
+    parser.add_argument("--moving", type=float, default=0.0, help="share of samples that are scenes that move")
     parser.add_argument("--preset", choices=sorted(PRESETS), default="mini")
+    parser.add_argument("--pool", type=int, help="samples held by a process (52 MB each, moving ones 107)")
     parser.add_argument("--sampler-steps", type=int, help="replaces the sampler saved with the denoiser")
     parser.add_argument("--guide", action=argparse.BooleanOptionalAction, default=False, help="give the cache's depth")
     parser.add_argument("--size", type=int, nargs=3, default=(25, 256, 448), metavar=("FRAMES", "HEIGHT", "WIDTH"))
@@ -74,8 +84,28 @@ def unpack_photos(args: argparse.Namespace, folder: Path) -> list[Path]:
         return [Path(archive.extract(entry["file"], folder)) for entry in credits if entry["split"] == "train"]
 
 
+def series(
+    args: argparse.Namespace, scenes: list[Path], source: LatentSource, processes: Processes
+) -> LiveSeries | MixedSeries:
+    """What this process learns from: still scenes and photographs, and as many moving scenes as are asked for."""
+    moving = [scene for scene in scenes if is_moving(scene)]
+    still = sorted(set(scenes) - set(moving))
+    if args.moving == 0:
+        return live_series(args, still, source, processes)
+    require(
+        bool(moving),
+        f"--moving {args.moving:g}: none of the {len(scenes)} scenes of {args.worlds} moves; render some "
+        "(python -m worlds render --dynamic 0.5) or leave --moving out",
+    )
+    rank, count = processes.rank, processes.count
+    mine = share(moving, rank, count) or moving
+    films = MovingSeries(source, tuple(args.size), processes.device, mine, (args.seed, rank, count))
+    others = None if args.moving == 1 else live_series(args, still, source, processes)
+    return MixedSeries(others, films, args.moving)
+
+
 def live_series(args: argparse.Namespace, scenes: list[Path], source: LatentSource, processes: Processes) -> LiveSeries:
-    """This process's share of the scenes and photographs."""
+    """This process's share of the still scenes and photographs."""
     mine = (processes.rank, processes.count)
     photos = share(unpack_photos(args, args.state / f"photos{processes.rank}"), *mine)
     depth = load_depth(args.depth, processes.device) if photos else None
@@ -102,14 +132,24 @@ def evaluate(trainer: StudentTrainer, source: LatentSource, cases: list, args, l
     return results
 
 
+def evaluate_motion(trainer: StudentTrainer, source: LatentSource, scenes: list[Path], args, lpips) -> dict:
+    """Scores of the averaged student on held-out scenes that move, and the contact sheet."""
+    evaluation = MotionEvaluation(lpips, trainer.processes.device, trainer.recipe.stages[-1].keep)
+    for case in imagined_cases(scenes, source, trainer.processes.device):
+        evaluation.add(case, trainer.average)
+    evaluation.write_sheet(args.out / "samples_moving.png")
+    return evaluation.results()
+
+
 def held_out(args: argparse.Namespace, val_scenes: list[Path]) -> list[tuple[str, list]]:
-    """The public set (still scenes), then held-out rendered scenes."""
+    """The public set (still scenes), then held-out rendered scenes that are still."""
     sets = []
     if args.eval_worlds is not None:
         folders = sorted(folder for folder in args.eval_worlds.iterdir() if "_still_" in folder.name)
         every = max(1, len(folders) // args.cases)
         sets.append(("eval_worlds", [public_case(folder, args.size[0]) for folder in folders[::every][: args.cases]]))
-    recorded = [recorded_case(folder) for folder in val_scenes[: args.cases]]
+    still = [folder for folder in val_scenes if not is_moving(folder)]
+    recorded = [recorded_case(folder) for folder in still[: args.cases]]
     fitting = [case for case in recorded if case.view.paths.shape[1] == args.size[0]]
     return sets + ([("worlds_val", fitting)] if fitting else [])
 
@@ -131,13 +171,15 @@ def main() -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     source = load_source(args.codec, args.denoiser, processes.device, args.sampler_steps)
     recipe = replace(PRESETS[args.preset], batch=processes.count * PRESETS[args.preset].batch)
-    config = replace(MINI, latent_channels=source.codec.spec.channels, guide=args.guide)
+    if args.pool is not None:
+        recipe = replace(recipe, pool=args.pool)
+    config = replace(MINI, latent_channels=source.codec.spec.channels, guide=args.guide, times=args.moving > 0)
     lpips = None if args.lpips is None else LPIPS.load(args.lpips, "vgg").to(processes.device)
     train_scenes, val_scenes = split_scenes(args)
     trainer = StudentTrainer(recipe, config, processes, args.seed, source.codec.encode_raw)
     if args.start is not None:
         trainer.begin_with(SplatDecoder.load(args.start))
-    pool = TeacherPool(live_series(args, train_scenes, source, processes), source.codec, processes.device)
+    pool = TeacherPool(series(args, train_scenes, source, processes), source.codec, processes.device)
     checkpoint = args.state / "checkpoint.pt"
     if checkpoint.is_file():
         pool.restore(*trainer.restore(checkpoint))
@@ -159,13 +201,13 @@ def main() -> None:
     fit(trainer, pool, source.codec, lpips, Clock(deadline, planned), save, journal)
     if processes.first:
         pool.entries.clear()
-        finish(trainer, source, held_out(args, val_scenes), args, lpips)
+        finish(trainer, source, val_scenes, args, lpips)
     processes.stop()
 
 
-def finish(trainer: StudentTrainer, source: LatentSource, cases: list, args: argparse.Namespace, lpips) -> None:
-    """Measure and write metrics.json."""
-    results = evaluate(trainer, source, cases, args, lpips)
+def finish(trainer: StudentTrainer, source: LatentSource, scenes: list[Path], args: argparse.Namespace, lpips) -> None:
+    """Measure and write metrics.json, moving scenes last: the time may be over before."""
+    results = evaluate(trainer, source, held_out(args, scenes), args, lpips)
     results["training"] = {
         "steps": trainer.step,
         "seconds": round(trainer.elapsed, 1),
@@ -175,9 +217,22 @@ def finish(trainer: StudentTrainer, source: LatentSource, cases: list, args: arg
         "device": torch.cuda.get_device_name() if trainer.processes.device.type == "cuda" else "cpu",
         "torch": torch.__version__,
     }
-    (args.out / "metrics.json").write_text(json.dumps(results, indent=1) + "\n")
+    write(results, args.out)
+    moving = [scene for scene in scenes if is_moving(scene)][: args.cases] if args.moving else []
+    if moving:
+        results["moving"] = evaluate_motion(trainer, source, moving, args, lpips)
+        write(results, args.out)
     print(json.dumps(results, indent=1), flush=True)
 
 
+def write(results: dict, out: Path) -> None:
+    """Write metrics.json, whole or not at all."""
+    with replacing_file(out / "metrics.json") as temporary:
+        temporary.write_text(json.dumps(results, indent=1) + "\n")
+
+
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except InputError as error:
+        raise SystemExit(f"train_student: {error}") from error

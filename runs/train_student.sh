@@ -5,6 +5,7 @@
 #   WORLDS=... CODEC=out/codec DENOISER=out/denoiser DEPTH=out/depth bash runs/train_student.sh OUT
 # Every call lasts SECONDS_PER_CALL; a second call goes on from $STATE. SCHEDULE is the training time of all calls.
 # GUIDE=1 trains a student that is also given the depth of the warped cache (lyra/decoder/guide.py).
+# MOVING=0.3 makes that share of the samples from rendered scenes that move, for a student that knows times too.
 # First check that everything runs: SECONDS_PER_CALL=90 RESERVE=40 FILL=10 STATE=/tmp/smoke bash runs/train_student.sh OUT/smoke
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -20,4 +21,4 @@ exec "${START[@]}" runs/train_student.py \
   --out "${1:?output folder}" --state "${STATE:-cache/student_state}" \
   --seconds "${SECONDS_PER_CALL:-480}" --reserve "${RESERVE:-60}" --fill-seconds "${FILL:-60}" \
   ${SAMPLER_STEPS:+--sampler-steps "$SAMPLER_STEPS"} ${SCHEDULE:+--schedule-seconds "$SCHEDULE"} \
-  ${GUIDE:+--guide} "${@:2}"
+  ${GUIDE:+--guide} ${MOVING:+--moving "$MOVING"} "${@:2}"

@@ -1,6 +1,7 @@
 """A teacher's samples for evaluation, kept on disk so that another machine can score them without generating."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -15,7 +16,14 @@ from lyra.evaluate.true_scenes import TrueScene
 from lyra.io.atomic import replacing_file
 from lyra.scene import Cameras
 from lyra.train.student_scenes import FirstView
-from lyra.train.synthesis import SynthesisOptions, TeacherSample, decode_frames, load_source, synthesize
+from lyra.train.synthesis import (
+    DEPTH_STEP,
+    SynthesisOptions,
+    TeacherSample,
+    decode_frames,
+    load_source,
+    synthesize,
+)
 
 OPTIONS = SynthesisOptions(recorded_paths=True)
 
@@ -45,12 +53,16 @@ class Samples:
 
     def of(self, view: FirstView) -> TeacherSample:
         """The sample of a first view."""
-        path = self.folder / f"{view.name}.safetensors"
+        return self.kept(view.name, lambda: synthesize(view, self.source, OPTIONS, self.seed, self.device))
+
+    def kept(self, name: str, make: Callable[[], TeacherSample]) -> TeacherSample:
+        """The sample of this name on disk, or else what `make` gives, which is then kept."""
+        path = self.folder / f"{name}.safetensors"
         sample = self._kept(path)
         if sample is None:
             synchronise(self.device)
             began = time.perf_counter()
-            sample = synthesize(view, self.source, OPTIONS, self.seed, self.device)
+            sample = make()
             synchronise(self.device)
             self.seconds.append(time.perf_counter() - began)
             tensors = {
@@ -68,7 +80,8 @@ class Samples:
             if file.metadata() != self.mark:
                 return None
             latents, depth, c2w, K, unit = (file.get_tensor(n) for n in ("latents", "depth", "c2w", "K", "unit"))
-        cameras = Cameras(c2w, K, OPTIONS.width, OPTIONS.height)
+        height, width = (DEPTH_STEP * count for count in depth.shape[2:])
+        cameras = Cameras(c2w, K, width, height)
         return TeacherSample(path.stem, latents, cameras, depth, float(unit))
 
     def frames(self, sample: TeacherSample) -> UInt8[Tensor, "v t 3 h w"]:

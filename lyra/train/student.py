@@ -1,6 +1,7 @@
 """Train the splat decoder on its teacher's own samples (Lyra, Sec. 3.2): one step, averaged weights, exact resume."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -73,7 +74,9 @@ class StudentTrainer:
         return [decayed, {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}]
 
     def begin_with(self, decoder: SplatDecoder) -> None:
-        """Start from given weights of the same configuration."""
+        """Start from given weights of the same configuration, but for times, which weights of still scenes may lack."""
+        if self.decoder.config.times and not decoder.config.times:
+            decoder = _with_times(decoder)
         require(
             decoder.config == self.decoder.config,
             f"the weights to start from have another configuration: {decoder.config} instead of {self.decoder.config}",
@@ -107,7 +110,10 @@ class StudentTrainer:
             for name, value in self._learn(lesson, lpips, stage, self.generator(place + self.recipe.batch)).items():
                 terms[name] = terms.get(name, 0) + value / len(lessons)
         parameters = list(self.decoder.parameters())
-        grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        for parameter in parameters:  # still scenes leave the embeddings of times without; all processes average all
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        grads = [parameter.grad for parameter in parameters]
         torch._foreach_mul_(grads, self.processes.count / self.recipe.batch)
         if not self.sharded:  # else every backward pass has done it
             self.processes.average(grads)
@@ -175,6 +181,13 @@ class StudentTrainer:
         checkpoint.put(state, self._parts())
         self.step, self.elapsed, self.seed = state["step"], state["elapsed"], state["seed"]
         return tuple(state["pool"])
+
+
+def _with_times(decoder: SplatDecoder) -> SplatDecoder:
+    """The same with embeddings of times, which add nothing yet; their projections are drawn from torch's generator."""
+    moving = SplatDecoder(replace(decoder.config, times=True), decoder.maps.encode)
+    moving.load_state_dict({**moving.state_dict(), **decoder.state_dict()})
+    return moving
 
 
 def read(

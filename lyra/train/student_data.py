@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from einops import rearrange
@@ -24,6 +25,10 @@ class Entry:
     sample: TeacherSample
     frames: UInt8[Tensor, "v t 3 h w"]
 
+    def lesson(self, stage: Stage, codec: RawCodec, generator: torch.Generator) -> "Lesson":
+        """See `draw_lesson`."""
+        return draw_lesson(self, stage, codec, generator)
+
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
@@ -42,23 +47,35 @@ class Lesson:
     times: Times | None = None
 
 
+@runtime_checkable
+class Material(Protocol):
+    """What a pool holds: something that a lesson can be drawn from."""
+
+    def lesson(self, stage: Stage, codec: RawCodec, generator: torch.Generator) -> Lesson:
+        """Inputs and targets of one step; every draw is from `generator` (CPU)."""
+        ...
+
+
 class TeacherPool:
     """The newest samples of an endless numbered series, in the memory of one device.
 
-    `make` gives sample number i, the same at every call, so a pool is a function of how many were drawn and can be
-    made again after a pause.
+    `make` gives number i, the same at every call, so a pool is a function of how many were drawn and can be made again
+    after a pause. Samples of still scenes are decoded here; other material comes ready from `make`.
     """
 
-    def __init__(self, make: Callable[[int], TeacherSample], codec: RawCodec, device: torch.device) -> None:
+    def __init__(self, make: Callable[[int], TeacherSample | Material], codec: RawCodec, device: torch.device) -> None:
         self._make, self._codec, self._device = make, codec, device
-        self.entries: list[Entry] = []
+        self.entries: list[Material] = []
         self.drawn = 0
 
     def __len__(self) -> int:
         return len(self.entries)
 
-    def _entry(self, index: int) -> Entry:
-        sample = self._make(index).to(self._device)
+    def _entry(self, index: int) -> Material:
+        made = self._make(index)
+        if not isinstance(made, TeacherSample):
+            return made
+        sample = made.to(self._device)
         return Entry(sample, decode_frames(self._codec, sample.latents))
 
     def fill(self, size: int, until: float = float("inf")) -> None:

@@ -8,6 +8,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from lyra.decoder.maps import Times
 from lyra.metrics import psnr, ssim
 from lyra.render import Rendering, render
 from lyra.scene import Cameras, Gaussians
@@ -32,10 +33,11 @@ def unprojected(view: FirstView) -> Gaussians:
     return Gaussians.from_rgb(means, quats, sizes, means.new_full((len(means),), 0.99), colours)
 
 
-def reconstruct(decoder: nn.Module, sample: TeacherSample, keep: float | None) -> Gaussians:
-    """The student's scene from all paths of a sample."""
+def reconstruct(decoder: nn.Module, sample: TeacherSample, keep: float | None, times: Times | None = None) -> Gaussians:
+    """The student's scene from all paths of a sample; of a scene that moves with `times` that of one moment."""
     order = [index for index in STUDENT_ORDER if index < len(sample.latents)]
-    return read(decoder, sample.latents[order].float(), sample.cameras[order], sample.depth[order].float(), keep)
+    latents, cameras, depth = sample.latents[order].float(), sample.cameras[order], sample.depth[order].float()
+    return read(decoder, latents, cameras, depth, keep, times)
 
 
 def compare(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lyra.train.student import StudentTrainer
-from lyra.train.student_data import Lesson, TeacherPool, draw_lesson
+from lyra.train.student_data import Lesson, TeacherPool
 from lyra.train.student_recipe import Stage
 from lyra.train.synthesis import RawCodec
 
@@ -124,4 +124,4 @@ def _lesson(trainer: StudentTrainer, pool: TeacherPool, codec: RawCodec, stage: 
     """The lesson of one place in the batch: a sample of the pool, inputs and targets, all from the place's draws."""
     generator = trainer.generator(place)
     entry = pool.entries[int(torch.randint(len(pool), (), generator=generator))]
-    return draw_lesson(entry, stage, codec, generator)
+    return entry.lesson(stage, codec, generator)

@@ -17,7 +17,7 @@ from lyra.teacher.codec import VideoCodec
 from lyra.train.denoiser import DenoiserTraining
 from lyra.train.denoiser_supply import OF_A_SCENE, Maker
 from lyra.train.latents import SceneFeed, Source, encode
-from lyra.train.moving_lessons import draw_moving_lesson, moving_entry
+from lyra.train.moving_lessons import moving_entry
 from lyra.train.moving_scenes import KINDS, is_moving, moving_clips, read_recording
 from lyra.train.processes import Processes
 from lyra.train.student import StudentTrainer
@@ -84,7 +84,7 @@ def test_both_directions_start_at_the_source_and_share_a_world(folder):
 
 def test_a_lesson_shows_one_moment_from_twelve_cameras(folder, codec):
     entry = moving_entry(read_recording(folder), read_recording(folder, True), Draft(codec), seed=0)
-    lesson = draw_moving_lesson(entry, STAGE, torch.Generator().manual_seed(3))
+    lesson = entry.lesson(STAGE, codec, torch.Generator().manual_seed(3))
     assert lesson.images.shape == (12, 3, HEIGHT, WIDTH) and len(lesson.latents) == 2
     moment = int(lesson.times.target)
     assert torch.equal(lesson.target_cameras.c2w, entry.cameras.c2w[:, moment])
@@ -105,7 +105,7 @@ def test_a_student_with_times_learns_a_moving_scene(folder, codec):
     trainer = StudentTrainer(recipe, config, Processes.start("cpu"))
     losses = []
     for step in range(8):
-        lesson = draw_moving_lesson(entry, STAGE, torch.Generator().manual_seed(step % 2))
+        lesson = entry.lesson(STAGE, codec, torch.Generator().manual_seed(step % 2))
         losses.append(float(trainer.train_step([lesson], None, STAGE, 3e-3)["mse"]))
     assert losses[-1] < losses[1] and losses[-2] < losses[0]
     moved = [name for name, p in trainer.decoder.named_parameters() if "patch_time_embed" in name and bool(p.any())]

@@ -1,0 +1,161 @@
+"""How good a student of scenes that move is at early, middle and late moments, from near and from far (Lyra, Sec. 3.3).
+
+Every moment is asked for from the cameras of the six paths (near the source's camera when it is early, far when it is
+late) and of the reversed ones (far when it is early). Beside the student: the same weights asked without times, so
+that they make a still scene, and the pixels of the moment's own source frame at their true depth.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from lyra.decoder.maps import Times
+from lyra.evaluate.samples import Samples
+from lyra.evaluate.scores import Scores, region_scores
+from lyra.evaluate.sheets import write_sheet
+from lyra.render import render
+from lyra.scene import Gaussians, require
+from lyra.train.moving_lessons import MovingEntry, entry_of, moving_entry
+from lyra.train.moving_scenes import is_moving, read_recording, synthesize_moving
+from lyra.train.student_eval import reconstruct, unprojected
+from lyra.train.student_scenes import FirstView
+from lyra.train.synthesis import LatentSource
+
+MOMENTS = {"early": (0, 1 / 6), "middle": (5 / 12, 7 / 12), "late": (5 / 6, 1)}
+"""Shares of the video's length at which is measured."""
+
+PATHS, REVERSED = "paths", "reversed paths"
+MEASURES = ("alpha", "opacity", "psnr", "ssim", "lpips")
+
+
+@dataclass(frozen=True, eq=False)
+class MovingCase:
+    """A held-out scene: the teacher's entry of both directions, and the truth at the same cameras (2 v, t).
+
+    `points` makes the unprojected pixels of a source frame, in the unit and world of the entry.
+    """
+
+    name: str
+    entry: MovingEntry
+    truth: UInt8[Tensor, "v2 t 3 h w"]
+    behind: Float[Tensor, "3"]
+    points: Callable[[int], Gaussians]
+
+
+def moving_folders(root: Path, most: int | None = None) -> list[Path]:
+    """The first rendered scenes that move, by name. Raises InputError if there is none."""
+    found = [path.parent for path in sorted(root.glob("*/scene.json")) if is_moving(path.parent)]
+    require(
+        bool(found), f"{root} holds no rendered scene that moves; render some (python -m worlds render --dynamic 1)"
+    )
+    return found[:most]
+
+
+def moving_case(folder: Path, entry: MovingEntry) -> MovingCase:
+    """The truth of a rendered scene beside what a teacher made of it."""
+    forward, backward = read_recording(folder), read_recording(folder, True)
+    unit = forward.unit
+    truth = torch.cat([forward.frames, backward.frames.flip(1)])
+    require(
+        truth.shape == entry.frames.shape,
+        f"{folder}: true frames are {list(truth.shape)}, the teacher's {list(entry.frames.shape)}",
+    )
+
+    def points(moment: int) -> Gaussians:
+        K, depth = forward.cameras.K[moment], forward.depth[moment]
+        view = FirstView(folder.name, forward.source[moment].float() / 255, depth, K)
+        c2w = forward.cameras.c2w[moment].clone()
+        c2w[:3, :3] *= view.unit / unit  # from median depths of this frame to those of the first one
+        c2w[:3, 3] /= unit
+        return unprojected(view).transform(c2w)
+
+    return MovingCase(folder.name, entry, truth, forward.source[0].float().mean((1, 2)) / 255, points)
+
+
+def imagined_cases(
+    folders: Sequence[Path], source: LatentSource, device: torch.device, seed: int = 1
+) -> Iterator[MovingCase]:
+    """Cases of rendered scenes, imagined now."""
+    for folder in folders:
+        both = (read_recording(folder, way) for way in (False, True))
+        yield moving_case(folder, moving_entry(*both, source, seed, device))
+
+
+def stored_entry(folder: Path, samples: Samples) -> MovingEntry:
+    """The entry of a rendered scene from samples kept on disk; what is missing there is imagined and kept."""
+    made = []
+    for way, name in ((False, "forwards"), (True, "backwards")):
+
+        def imagine(way: bool = way):
+            return synthesize_moving(read_recording(folder, way), samples.source, samples.seed, samples.device)
+
+        made.append(samples.kept(f"{folder.name}_{name}", imagine))
+    return entry_of(samples.source.codec, *made)
+
+
+class MotionEvaluation:
+    """Numbers gathered over held-out scenes, and rows of pictures: the farthest cameras at both ends of time.
+
+    Sets are "teacher" or "true", the cameras, and the third of time. alpha is how much of a picture is covered, opacity
+    the mean over the Gaussians of a moment. `keep` is the share of Gaussians that the decoder keeps.
+    """
+
+    def __init__(self, lpips: nn.Module | None, device: torch.device, keep: float | None) -> None:
+        self.lpips, self.device, self.keep = lpips, device, keep
+        self.scores = Scores()
+        self.rows: list[list[Tensor]] = []
+        self.scenes: list[str] = []
+        self._columns: list[str] = []
+
+    @torch.no_grad()
+    def add(self, case: MovingCase, decoder: nn.Module, name: str = "student", beside: bool = True) -> None:
+        """Judge a decoder with times on one scene; `beside`: also what the module's text names."""
+        sample, count = case.entry.sample, case.entry.frames.shape[1]
+        source, still = torch.arange(count).float(), None
+        if beside:
+            still = reconstruct(decoder, sample, self.keep)
+        for third, shares in MOMENTS.items():
+            for moment in (round(share * (count - 1)) for share in shares):
+                made = {name: reconstruct(decoder, sample, self.keep, Times(source, float(moment)))}
+                if beside:
+                    made |= {"without times": still, "unprojected": case.points(moment).to(self.device)}
+                drawn = {method: self._judge(case, method, made[method], moment, third) for method in made}
+                if moment in (0, count - 1):
+                    self._picture(case, moment, drawn)
+        self.scenes.append(case.name)
+
+    def _judge(self, case: MovingCase, name: str, scene: Gaussians, moment: int, third: str) -> Tensor:
+        """Scores of a moment from all cameras; returns the pictures."""
+        cameras, entry = case.entry.cameras[:, moment], case.entry
+        drawn = render(scene, cameras.to(self.device), case.behind.to(self.device))
+        pictures, half = drawn.rgb.clamp(0, 1), len(entry.sample.latents)
+        for what, part in ((PATHS, slice(half)), (REVERSED, slice(half, None))):
+            for judge, frames in (("teacher", entry.frames), ("true", case.truth)):
+                target = frames[part, moment].to(self.device).float() / 255
+                masks = {f"{judge}, {what}, {third}": target.new_ones(target[:, 0].shape, dtype=torch.bool)}
+                for region, scores in region_scores(pictures[part], target, masks, self.lpips).items():
+                    self.scores.add(name, region, scores)
+            region = f"true, {what}, {third}"
+            self.scores.add(name, region, {"alpha": drawn.alpha[part].mean((1, 2, 3))})
+            self.scores.add(name, region, {"opacity": scene.opacities.mean().expand(half)})
+        return pictures
+
+    def _picture(self, case: MovingCase, moment: int, drawn: Mapping[str, Tensor]) -> None:
+        """Truth, teacher and every method from the first path's camera that is far away at this end of time."""
+        half = len(case.entry.sample.latents)
+        camera = half if moment == 0 else 0
+        self._columns = list(drawn)
+        known = [frames[camera, moment].float().cpu() / 255 for frames in (case.truth, case.entry.frames)]
+        self.rows.append([*known, *(pictures[camera].cpu() for pictures in drawn.values())])
+
+    def write_sheet(self, path: Path, most: int = 12) -> None:
+        """The first rows of pictures."""
+        write_sheet(self.rows[:most], ("truth", "teacher", *self._columns), path)
+
+    def results(self) -> dict:
+        """Means over pictures by set and method."""
+        return {"scenes": self.scenes, "sets": self.scores.means()}
