@@ -109,7 +109,7 @@ class MotionEvaluation:
         self.scores = Scores()
         self.rows: list[list[Tensor]] = []
         self.scenes: list[str] = []
-        self._columns: list[str] = []
+        self.columns: list[str] = []
 
     @torch.no_grad()
     def add(self, case: MovingCase, decoder: nn.Module, name: str = "student", beside: bool = True) -> None:
@@ -148,13 +148,13 @@ class MotionEvaluation:
         """Truth, teacher and every method from the first path's camera that is far away at this end of time."""
         half = len(case.entry.sample.latents)
         camera = half if moment == 0 else 0
-        self._columns = list(drawn)
+        self.columns = ["truth", "teacher", *drawn]
         known = [frames[camera, moment].float().cpu() / 255 for frames in (case.truth, case.entry.frames)]
         self.rows.append([*known, *(pictures[camera].cpu() for pictures in drawn.values())])
 
     def write_sheet(self, path: Path, most: int = 12) -> None:
         """The first rows of pictures."""
-        write_sheet(self.rows[:most], ("truth", "teacher", *self._columns), path)
+        write_sheet(self.rows[:most], self.columns, path)
 
     def results(self) -> dict:
         """Means over pictures by set and method."""
