@@ -4,7 +4,7 @@ Two students (lyra/evaluate/motion_ablation.py) go on from the same weights for 
 stored teacher samples of rendered scenes that move, and are judged on held-out ones at early, middle and late moments.
 
 Samples lie in OUT/samples, finished variants in OUT/variants, what both share in OUT/plan.json; all are kept, so that
-the same call goes on where an earlier one ended. --seconds bounds the call: at most two fifths of it go into samples
+the same call goes on where an earlier one ended. --seconds bounds the call: at most 45 % of it go into samples
 (fewer are taken if more do not fit), and --steps is lowered, for both, to what the rest allows.
 Written after each variant: OUT/motion.json, motion.md (the table), motion.png (truth, teacher, both students).
 """
@@ -27,7 +27,9 @@ from lyra.evaluate.sheets import write_sheet
 from lyra.io.atomic import replacing_file
 from lyra.io.images import to_uint8
 from lyra.metrics import LPIPS
-from lyra.scene import InputError
+from lyra.scene import InputError, require
+from lyra.train.moving_lessons import MovingEntry
+from lyra.train.moving_scenes import read_both
 from lyra.train.student_job import StudentJob
 from lyra.train.student_recipe import PRESETS
 
@@ -44,9 +46,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="mini", help="name or folder of the teacher: codec/, denoiser/")
     parser.add_argument("--start", type=Path, help="weights to start from (default: the model's decoder/)")
     parser.add_argument("--draft", action="store_true", help="the codec alone as teacher")
-    parser.add_argument(
-        "--lpips", type=Path, help="weights from lyra.metrics.lpips_weights; else neither lost nor told"
-    )
+    parser.add_argument("--lpips", type=Path, default=Path("cache/lpips/lpips_vgg_fp16.safetensors"))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--preset", choices=sorted(PRESETS), default="mini-on", help="recipe")
     parser.add_argument("--steps", type=int, default=250, help="training steps of each variant")
@@ -69,23 +69,30 @@ class Bench:
         self.lpips = LPIPS.load(args.lpips, "alex" if "alex" in args.lpips.name else "vgg").to(self.device)
         asked = {"preset": args.preset, "steps": args.steps, "samples": args.samples, "scenes": args.scenes}
         self.asked = asked | {"start": weights.fingerprint(start), "teacher": self.teacher.mark}
-        self.cases = [
-            moving_case(folder, stored_entry(folder, self.teacher))
-            for folder in moving_folders(args.worlds_val, args.scenes)
-        ]
         self.plan = self._known_plan()
-        names = None if self.plan is None else set(self.plan["folders"])
-        self.entries, folders = [], []
-        for folder in moving_folders(args.worlds, args.samples if names is None else None):
-            if names is None and self.entries and self._spent() > 0.4 * args.seconds:
-                break
-            if names is None or folder.name in names:
-                self.entries.append(stored_entry(folder, self.teacher))
-                folders.append(folder.name)
+        held_out = self._entries(args.worlds_val, "held_out", args.scenes, 0.2)
+        learnt = self._entries(args.worlds, "learnt", args.samples, 0.45)
+        self.cases = [moving_case(*read_both(folder), entry) for folder, entry in held_out.items()]
+        self.entries = list(learnt.values())
         if self.plan is None:
-            print(f"{len(folders)} samples, {len(self.cases)} held out after {self._spent():.0f} s", flush=True)
-            self.plan = {"asked": self.asked, "folders": folders, "steps": self._affordable()}
+            print(f"{len(learnt)} samples, {len(held_out)} held out after {self._spent():.0f} s", flush=True)
+            names = {"learnt": [f.name for f in learnt], "held_out": [f.name for f in held_out]}
+            self.plan = {"asked": self.asked, **names, "steps": self._affordable()}
             write_json(args.out / "plan.json", self.plan)
+
+    def _entries(self, root: Path, kind: str, most: int, share: float) -> dict[Path, MovingEntry]:
+        """Those of the plan; without one up to `most`, as long as this share of the call's time is not over."""
+        made: dict[Path, MovingEntry] = {}
+        for folder in moving_folders(root):
+            if self.plan is None:
+                if len(made) == most or (made and self._spent() > share * self.args.seconds):
+                    break
+            elif folder.name not in self.plan[kind]:
+                continue
+            made[folder] = stored_entry(folder, self.teacher)
+        missing = set() if self.plan is None else set(self.plan[kind]) - {folder.name for folder in made}
+        require(not missing, f"{root} no longer holds {sorted(missing)[:3]}, planned in {self.args.out / 'plan.json'}")
+        return made
 
     def _spent(self) -> float:
         return time.monotonic() - STARTED

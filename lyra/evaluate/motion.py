@@ -20,7 +20,7 @@ from lyra.evaluate.sheets import write_sheet
 from lyra.render import render
 from lyra.scene import Gaussians, require
 from lyra.train.moving_lessons import MovingEntry, entry_of, moving_entry
-from lyra.train.moving_scenes import is_moving, read_recording, synthesize_moving
+from lyra.train.moving_scenes import Recording, is_moving, read_both, read_recording, synthesize_moving
 from lyra.train.student_eval import reconstruct, unprojected
 from lyra.train.student_scenes import FirstView
 from lyra.train.synthesis import LatentSource
@@ -46,34 +46,31 @@ class MovingCase:
     points: Callable[[int], Gaussians]
 
 
-def moving_folders(root: Path, most: int | None = None) -> list[Path]:
-    """The first rendered scenes that move, by name. Raises InputError if there is none."""
+def moving_folders(root: Path) -> list[Path]:
+    """The rendered scenes that move, by name. Raises InputError if there is none."""
     found = [path.parent for path in sorted(root.glob("*/scene.json")) if is_moving(path.parent)]
-    require(
-        bool(found), f"{root} holds no rendered scene that moves; render some (python -m worlds render --dynamic 1)"
-    )
-    return found[:most]
+    require(bool(found), f"{root} holds no rendered scene that moves; make some: python -m worlds render --dynamic 1")
+    return found
 
 
-def moving_case(folder: Path, entry: MovingEntry) -> MovingCase:
+def moving_case(forward: Recording, backward: Recording, entry: MovingEntry) -> MovingCase:
     """The truth of a rendered scene beside what a teacher made of it."""
-    forward, backward = read_recording(folder), read_recording(folder, True)
     unit = forward.unit
     truth = torch.cat([forward.frames, backward.frames.flip(1)])
     require(
         truth.shape == entry.frames.shape,
-        f"{folder}: true frames are {list(truth.shape)}, the teacher's {list(entry.frames.shape)}",
+        f"{forward.name}: true frames are {list(truth.shape)}, the teacher's {list(entry.frames.shape)}",
     )
 
     def points(moment: int) -> Gaussians:
         K, depth = forward.cameras.K[moment], forward.depth[moment]
-        view = FirstView(folder.name, forward.source[moment].float() / 255, depth, K)
+        view = FirstView(forward.name, forward.source[moment].float() / 255, depth, K)
         c2w = forward.cameras.c2w[moment].clone()
         c2w[:3, :3] *= view.unit / unit  # from median depths of this frame to those of the first one
         c2w[:3, 3] /= unit
         return unprojected(view).transform(c2w)
 
-    return MovingCase(folder.name, entry, truth, forward.source[0].float().mean((1, 2)) / 255, points)
+    return MovingCase(forward.name, entry, truth, forward.source[0].float().mean((1, 2)) / 255, points)
 
 
 def imagined_cases(
@@ -81,8 +78,8 @@ def imagined_cases(
 ) -> Iterator[MovingCase]:
     """Cases of rendered scenes, imagined now."""
     for folder in folders:
-        both = (read_recording(folder, way) for way in (False, True))
-        yield moving_case(folder, moving_entry(*both, source, seed, device))
+        both = read_both(folder)
+        yield moving_case(*both, moving_entry(*both, source, seed, device))
 
 
 def stored_entry(folder: Path, samples: Samples) -> MovingEntry:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lyra.decoder.maps import Times
 from lyra.scene import Cameras, require
-from lyra.train.moving_scenes import Recording, read_recording, synthesize_moving
+from lyra.train.moving_scenes import Recording, read_both, synthesize_moving
 from lyra.train.student_data import Lesson, draw_paths
 from lyra.train.student_recipe import Stage
 from lyra.train.synthesis import SKY, LatentSource, RawCodec, TeacherSample, decode_frames
@@ -123,7 +123,7 @@ class MovingSeries:
 
     def _both(self, index: int) -> tuple[Recording, Recording]:
         folder = self.scenes[index % len(self.scenes)]
-        forward, backward = (read_recording(folder, way) for way in (False, True))
+        forward, backward = read_both(folder)
         frames, _, height, width = forward.source.shape
         require(
             (frames, height, width) == self.size,

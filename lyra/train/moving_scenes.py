@@ -87,6 +87,11 @@ def read_recording(folder: Path, backwards: bool = False) -> Recording:
     )
 
 
+def read_both(folder: Path) -> tuple[Recording, Recording]:
+    """A moving scene forwards and backwards in time."""
+    return read_recording(folder), read_recording(folder, True)
+
+
 def cache_of(recording: Recording, device: torch.device | str = "cpu") -> Cache:
     """The cache of every source frame, in units of the median depth."""
     images = recording.source.to(device).float() / 127.5 - 1
