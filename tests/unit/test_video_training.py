@@ -205,7 +205,7 @@ def test_weights_without_times_go_on_with_times_and_no_other_difference_is_allow
 
 
 def test_true_pixels_at_true_depth_show_the_truth_of_every_moment_from_near_and_far(folder, entry, start, two_moments):
-    """So units, cameras and times of both directions fit together. Worst PSNR near 20.9, far 19.8 dB; times swapped 12.7."""
+    """So units, cameras and times of both directions fit together. Worst PSNR near 20.9, far 19.8; swapped 12.7."""
     trainer = StudentTrainer(RECIPE, replace(STILL, times=True), Processes(0, 1, CPU))
     trainer.begin_with(start)
     evaluation = MotionEvaluation(None, CPU, 0.5)
