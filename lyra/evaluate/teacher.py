@@ -1,8 +1,9 @@
 """How good the teacher is on scenes with known truth: what it invents, what it keeps, whether it obeys the camera.
 
 Every scene starts from its true first frame with true depth, so that only the teacher is judged. Baselines see the same
-warped views: their holes filled by the nearest colour, and by OpenCV's inpainting. The true pictures through the codec
-are the ceiling: what is lost there, no teacher on this codec can win back.
+warped views: their holes filled by the nearest colour, and by OpenCV's inpainting. "teacher" are its frames as decoded,
+"teacher + photo" those that `lyra imagine` writes, with what the photograph shows put in. The true pictures through
+the codec are the ceiling of the former: what is lost there, no teacher on this codec can win back.
 """
 
 import importlib.util
@@ -22,11 +23,13 @@ from lyra.metrics import frechet_distance
 from lyra.metrics.poses import FirstFrame, pose_error
 from lyra.scene import Cameras
 from lyra.teacher.cache import Cache
+from lyra.teacher.known import with_known
 from lyra.train.student_scenes import FirstView
 from lyra.train.synthesis import SynthesisOptions
 
 STILL = 0.02  # camera movements shorter than this share of the median depth have no direction
 BASELINES = ("nearest", "telea")
+TEACHERS = ("teacher", "teacher + photo")
 POSE_MEASURES = ("rotation_deg", "direction_deg", "distance_share")
 
 
@@ -70,7 +73,8 @@ class TeacherEvaluation:
         """Judge the videos generated for one scene; `rebuilt` are its true pictures through the codec."""
         part = scene.thinned(self.every)
         warp, mask = warped_views(scene.view, in_units(part.cameras, scene.view.unit), self.device)
-        found = {"teacher": at_places(videos, part), **self._baselines(warp, mask)}
+        frames = at_places(videos, part).to(self.device)
+        found = {**_teachers(frames, warp, mask), **self._baselines(warp, mask)}
         if rebuilt is not None:
             found["codec"] = replace(scene, images=rebuilt).thinned(self.every).images.float() / 255
         found = {name: images.to(self.device) for name, images in found.items()}
@@ -119,7 +123,8 @@ class TeacherEvaluation:
         """Features of whole clips: truth, teacher, baselines, and the truth through the codec."""
         v, t = videos.shape[:2]
         warp, mask = warped_views(scene.view, in_units(scene.cameras, scene.view.unit), self.device)
-        clips = {"truth": scene.images, "teacher": videos.flatten(0, 1), **self._baselines(warp, mask)}
+        frames = videos.flatten(0, 1).to(self.device).float() / 255
+        clips = {"truth": scene.images, **_teachers(frames, warp, mask), **self._baselines(warp, mask)}
         clips |= {} if rebuilt is None else {"codec": rebuilt}
         for name, frames in clips.items():
             for clip in frames.unflatten(0, (v, t)):
@@ -139,7 +144,8 @@ class TeacherEvaluation:
     def results(self) -> dict:
         """All numbers; every mean is over pictures (or pairs of pictures, clips), with how many there were."""
         wins = {
-            f"{region} against {other}": self.scores.wins("teacher", other, region, "lpips")
+            f"{teacher}, {region} against {other}": self.scores.wins(teacher, other, region, "lpips")
+            for teacher in TEACHERS
             for other in BASELINES
             for region in ("seen", "disoccluded")
         }
@@ -167,6 +173,12 @@ class TeacherEvaluation:
                     row |= {f"median_{name}": round(float(values.median()), 4)}
             table[method] = row
         return table
+
+
+def _teachers(
+    frames: Float[Tensor, "n 3 h w"], warp: Float[Tensor, "n 3 h w"], mask: Bool[Tensor, "n h w"]
+) -> dict[str, Tensor]:
+    return dict(zip(TEACHERS, (frames, with_known(frames, warp, mask)), strict=True))
 
 
 def _distances(features: Mapping[str, list[Tensor]]) -> dict[str, float | int]:

@@ -100,7 +100,7 @@ def _refined(imagined: Imagined, scene: Gaussians, surface: str, steps: int, job
         cache = imagined.view.cache(job.device)
         known = torch.stack([cache.warp(path.cameras.to(job.device)).mask.cpu() for path in imagined.paths])
         paths, late = chosen(known)
-        targets = decode_videos(imagined, job, paths)[:, late].flatten(0, 1)
+        targets = decode_videos(imagined, job, paths)[0][:, late].flatten(0, 1)
         cameras = in_world(imagined.cameras[torch.tensor(paths), late].flatten(), unit).to(device)
         with job.stage("refining", steps) as tell:
             fixed = scene.seen if surface == "photo" else None

@@ -20,6 +20,7 @@ from lyra.pipeline.views import CameraPath, FirstView, plan_paths, request
 from lyra.scene import Cameras, require
 from lyra.teacher.codec import VideoCodec
 from lyra.teacher.cosmos import CameraRequest, CosmosTeacher
+from lyra.teacher.known import with_known
 from lyra.teacher.sampler import KarrasSchedule
 
 Source = str | os.PathLike | bytes | Tensor
@@ -63,10 +64,7 @@ def imagine(
     """
     order, job = Order(quality, trajectories, motion, seed, str(model), size), job or Job()
     imagined = imagine_latents(image, order, job, parts=())
-    videos = decode_videos(imagined, job)
-    cache = imagined.view.cache(job.device)
-    shown = (cache.warp(path.cameras.to(job.device)).image for path in imagined.paths)
-    warps = torch.stack([to_uint8(0.5 + 0.5 * image).cpu() for image in shown])
+    videos, warps = decode_videos(imagined, job)
     kinds = tuple(path.kind for path in imagined.paths)
     cameras = in_world(imagined.cameras, imagined.view.unit)
     report = imagined.facts | finished(job)
@@ -164,18 +162,23 @@ def draft(codec: VideoCodec, asked: CameraRequest) -> Float[Tensor, "b c lt lh l
 
 
 @torch.no_grad()
-def decode_videos(imagined: Imagined, job: Job, paths: Sequence[int] | None = None) -> UInt8[Tensor, "v t 3 h w"]:
-    """The RGB frames of these paths (None: of all), decoded one path at a time."""
-    codec = job.network("codec", imagined.order.model, models.codec)
-    videos = []
-    chosen = imagined.latents if paths is None else imagined.latents[list(paths)]
+def decode_videos(
+    imagined: Imagined, job: Job, paths: Sequence[int] | None = None
+) -> tuple[UInt8[Tensor, "v t 3 h w"], UInt8[Tensor, "v t 3 h w"]]:
+    """RGB frames of these paths (None: of all) with what the photo shows put back in, and the warps alone."""
+    codec, cache = job.network("codec", imagined.order.model, models.codec), imagined.view.cache(job.device)
+    videos, warps = [], []
+    chosen = range(len(imagined.paths)) if paths is None else paths
     with job.stage("frames", len(chosen)) as tell:
-        for index, latents in enumerate(chosen):
-            video = codec.decode_raw(latents[None].to(job.device))[0].transpose(0, 1)
-            videos.append(to_uint8(0.5 + 0.5 * video).cpu())
-            tell(index + 1)
+        for count, index in enumerate(chosen):
+            video = codec.decode_raw(imagined.latents[index, None].to(job.device))[0].transpose(0, 1)
+            shown = cache.warp(imagined.paths[index].cameras.to(job.device))
+            warp = 0.5 + 0.5 * shown.image
+            videos.append(to_uint8(with_known(0.5 + 0.5 * video.float(), warp, shown.mask)).cpu())
+            warps.append(to_uint8(warp).cpu())
+            tell(count + 1)
     release()
-    return torch.stack(videos)
+    return torch.stack(videos), torch.stack(warps)
 
 
 def in_world(cameras: Cameras, unit: float) -> Cameras:

@@ -172,9 +172,11 @@ def test_a_perfect_teacher_wins_everywhere(room):
     carried = found["consistency"]["temporal"]
     assert carried["teacher"] == carried["truth"] and carried["truth"]["psnr"] > carried["nearest"]["psnr"]
     assert found["poses"]["teacher"] == found["poses"]["truth"]
+    kept = found["regions"]["all"]["teacher + photo"]["psnr"]
+    assert kept > found["regions"]["all"]["nearest"]["psnr"] + 1
     assert found["fvd"] == {} and found["left_out"] == []
     assert [set(picture.images) for picture in evaluation.pictures] == [
-        {"truth", "warp", "teacher", "nearest", "telea"}
+        {"truth", "warp", "teacher", "teacher + photo", "nearest", "telea"}
     ] * 2
 
 
