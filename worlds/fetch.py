@@ -178,14 +178,29 @@ def unpack(file: Path, folder: Path) -> None:
                 archive.extractall(folder)
         elif file.suffix == ".deb":
             with tarfile.open(fileobj=io.BytesIO(_deb_data(file))) as archive:
-                archive.extractall(folder, filter="data")
+                _extract(archive, folder)
         elif file.suffix == ".tgz":
             with tarfile.open(file) as archive:
-                archive.extractall(folder, filter="data")
+                _extract(archive, folder)
         else:
             raise WorldsError(f"{file.name} is not a package this knows; expected .deb, .tgz or .whl")
     except (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, EOFError) as error:
         raise WorldsError(f"{file} is damaged ({error}); delete it and fetch again") from error
+
+
+def _extract(archive: tarfile.TarFile, folder: Path) -> None:
+    """Unpack into `folder` and nowhere else."""
+    if hasattr(tarfile, "data_filter"):
+        archive.extractall(folder, filter="data")
+        return
+    root = folder.resolve()  # Python before 3.11.4, as in Debian 12, has no filters
+    for member in archive:
+        base = (root / member.name).parent if member.issym() else root
+        target = base / member.linkname if member.issym() or member.islnk() else root / member.name
+        places = ((root / member.name).resolve(), target.resolve())
+        if member.isdev() or not all(place.is_relative_to(root) for place in places):
+            raise tarfile.TarError(f"{member.name} would lie outside the folder")
+        archive.extract(member, root)
 
 
 def _deb_data(file: Path) -> bytes:

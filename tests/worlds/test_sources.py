@@ -428,6 +428,23 @@ def test_a_debian_package_is_unpacked_without_dpkg(tmp_path):
             unpack(tmp_path / name, tmp_path / "out")
 
 
+@pytest.mark.parametrize("filters", [True, False])  # Python before 3.11.4 has none
+@pytest.mark.parametrize("kind", ["above", "link"])
+def test_an_archive_writes_only_into_its_folder(tmp_path, monkeypatch, kind, filters):
+    if not filters:
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    file, folder = tmp_path / "bad.tgz", tmp_path / "folder"
+    folder.mkdir()
+    with tarfile.open(file, "w:gz") as archive:
+        member = tarfile.TarInfo("../escaped" if kind == "above" else "link")
+        if kind == "link":
+            member.type, member.linkname = tarfile.SYMTYPE, "../escaped"
+        archive.addfile(member, io.BytesIO())
+    with pytest.raises(WorldsError, match="damaged"):
+        unpack(file, folder)
+    assert not list(folder.iterdir()) and not (tmp_path / "escaped").exists()
+
+
 def test_a_fetch_takes_only_what_arrives_whole(tmp_path, monkeypatch, capsys):
     """A client of our own: refusing, damaging, delivering; then there is nothing left to do."""
     good = deb(b"hello")
