@@ -20,8 +20,8 @@ import torch
 from benchmarks.record import commit
 from lyra import weights
 from lyra.decoder import SplatDecoder
-from lyra.evaluate.motion import MotionEvaluation, moving_case, moving_folders, stored_entry
-from lyra.evaluate.motion_ablation import UNPROJECTED, VARIANTS, judge, table, train
+from lyra.evaluate.motion import UNPROJECTED, MotionEvaluation, moving_case, moving_folders, stored_entry
+from lyra.evaluate.motion_ablation import VARIANTS, judge, table, train
 from lyra.evaluate.samples import Samples, synchronise
 from lyra.evaluate.sheets import write_sheet
 from lyra.io.atomic import replacing_file

@@ -5,13 +5,14 @@ late) and of the reversed ones (far when it is early). Beside the student: the s
 that they make a still scene, and the pixels of the moment's own source frame at their true depth.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, UInt8
 from torch import Tensor, nn
+from torch.nn import functional
 
 from lyra.decoder.maps import Times
 from lyra.evaluate.samples import Samples
@@ -29,21 +30,42 @@ MOMENTS = {"early": (0, 1 / 6), "middle": (5 / 12, 7 / 12), "late": (5 / 6, 1)}
 """Shares of the video's length at which is measured."""
 
 PATHS, REVERSED = "paths", "reversed paths"
+WITHOUT_TIMES, UNPROJECTED = "without times", "unprojected"
 MEASURES = ("alpha", "opacity", "psnr", "ssim", "lpips")
+_THROUGH = 1.05  # relative depth from which a frame looks through a place
 
 
 @dataclass(frozen=True, eq=False)
 class MovingCase:
-    """A held-out scene: the teacher's entry of both directions, and the truth at the same cameras (2 v, t).
+    """A held-out scene as recorded, the teacher's entry of both directions, and the truth at its cameras (2 v, t)."""
 
-    `points` makes the unprojected pixels of a source frame, in the unit and world of the entry.
-    """
-
-    name: str
+    source: Recording
     entry: MovingEntry
     truth: UInt8[Tensor, "v2 t 3 h w"]
-    behind: Float[Tensor, "3"]
-    points: Callable[[int], Gaussians]
+
+    def points(self, moment: int) -> Gaussians:
+        """The unprojected pixels of a source frame, row by row, in the unit and world of the entry."""
+        source, unit = self.source, self.source.unit
+        image = source.source[moment].float() / 255
+        view = FirstView(source.name, image, source.depth[moment], source.cameras.K[moment])
+        c2w = source.cameras.c2w[moment].clone()
+        c2w[:3, :3] *= view.unit / unit  # from median depths of this frame to those of the first one
+        c2w[:3, 3] /= unit
+        return unprojected(view).transform(c2w)
+
+    def moved(self, moment: int) -> Bool[Tensor, "h w"]:
+        """Pixels of a source frame whose places the frame at the farther end of time looks through."""
+        source, last = self.source, len(self.source.source) - 1
+        other = last if 2 * moment < last else 0
+        at, depth = source.cameras[other], source.depth[other]
+        near = -functional.max_pool2d(-depth[None, None], 3, 1, 1)[0, 0]  # no false alarms along edges
+        known = source.depth[moment].isfinite()
+        points = source.cameras[moment].unproject(torch.where(known, source.depth[moment], 1.0))
+        place, z = at.project(points.reshape(-1, 3))
+        x, y = place.floor().long().unbind(-1)
+        inside = (z > 0) & (x >= 0) & (x < at.width) & (y >= 0) & (y < at.height)
+        beyond = near[y.clamp(0, at.height - 1), x.clamp(0, at.width - 1)] > _THROUGH * z
+        return (inside & beyond).view_as(known) & known
 
 
 def moving_folders(root: Path) -> list[Path]:
@@ -55,22 +77,12 @@ def moving_folders(root: Path) -> list[Path]:
 
 def moving_case(forward: Recording, backward: Recording, entry: MovingEntry) -> MovingCase:
     """The truth of a rendered scene beside what a teacher made of it."""
-    unit = forward.unit
     truth = torch.cat([forward.frames, backward.frames.flip(1)])
     require(
         truth.shape == entry.frames.shape,
         f"{forward.name}: true frames are {list(truth.shape)}, the teacher's {list(entry.frames.shape)}",
     )
-
-    def points(moment: int) -> Gaussians:
-        K, depth = forward.cameras.K[moment], forward.depth[moment]
-        view = FirstView(forward.name, forward.source[moment].float() / 255, depth, K)
-        c2w = forward.cameras.c2w[moment].clone()
-        c2w[:3, :3] *= view.unit / unit  # from median depths of this frame to those of the first one
-        c2w[:3, 3] /= unit
-        return unprojected(view).transform(c2w)
-
-    return MovingCase(forward.name, entry, truth, forward.source[0].float().mean((1, 2)) / 255, points)
+    return MovingCase(forward, entry, truth)
 
 
 def imagined_cases(
@@ -97,7 +109,8 @@ def stored_entry(folder: Path, samples: Samples) -> MovingEntry:
 class MotionEvaluation:
     """Numbers gathered over held-out scenes, and rows of pictures: the farthest cameras at both ends of time.
 
-    Sets are "teacher" or "true", the cameras, and the third of time. alpha is how much of a picture is covered, opacity
+    Sets are "teacher" or "true", the cameras, the third of time, and "moving" for the parts of pictures that show what
+    moves. alpha is how much of a picture is covered, opacity
     the mean over the Gaussians of a moment. `keep` is the share of Gaussians that the decoder keeps.
     """
 
@@ -109,36 +122,48 @@ class MotionEvaluation:
         self.columns: list[str] = []
 
     @torch.no_grad()
-    def add(self, case: MovingCase, decoder: nn.Module, name: str = "student", beside: bool = True) -> None:
-        """Judge a decoder with times on one scene; `beside`: also what the module's text names."""
+    def add(self, case: MovingCase, decoder: nn.Module, name: str = "student") -> None:
+        """Judge a decoder with times on one scene, and what the module's text names beside it."""
         sample, count = case.entry.sample, case.entry.frames.shape[1]
-        source, still = torch.arange(count).float(), None
-        if beside:
-            still = reconstruct(decoder, sample, self.keep)
+        source, still = torch.arange(count).float(), reconstruct(decoder, sample, self.keep)
         for third, shares in MOMENTS.items():
             for moment in (round(share * (count - 1)) for share in shares):
-                made = {name: reconstruct(decoder, sample, self.keep, Times(source, float(moment)))}
-                if beside:
-                    made |= {"without times": still, "unprojected": case.points(moment).to(self.device)}
-                drawn = {method: self._judge(case, method, made[method], moment, third) for method in made}
+                points = case.points(moment).to(self.device)
+                made = {
+                    name: reconstruct(decoder, sample, self.keep, Times(source, float(moment))),
+                    WITHOUT_TIMES: still,
+                    UNPROJECTED: points,
+                }
+                moving = self._moving(case, points, moment)
+                drawn = {method: self._judge(case, method, made[method], moment, third, moving) for method in made}
                 if moment in (0, count - 1):
                     self._picture(case, moment, drawn)
-        self.scenes.append(case.name)
+        self.scenes.append(case.source.name)
 
-    def _judge(self, case: MovingCase, name: str, scene: Gaussians, moment: int, third: str) -> Tensor:
+    def _moving(self, case: MovingCase, points: Gaussians, moment: int) -> Bool[Tensor, "v2 h w"]:
+        """Where each camera of a moment sees pixels of its source frame that have moved."""
+        marks = case.moved(moment).to(self.device).float().reshape(-1, 1).expand(-1, 3)
+        marked = Gaussians.from_rgb(points.means, points.quats, points.scales, points.opacities, marks)
+        return render(marked, case.entry.cameras[:, moment].to(self.device)).rgb[:, 0] > 0.5
+
+    def _judge(
+        self, case: MovingCase, name: str, scene: Gaussians, moment: int, third: str, moving: Bool[Tensor, "v2 h w"]
+    ) -> Tensor:
         """Scores of a moment from all cameras; returns the pictures."""
         cameras, entry = case.entry.cameras[:, moment], case.entry
-        drawn = render(scene, cameras.to(self.device), case.behind.to(self.device))
+        behind = case.source.source[0].float().mean((1, 2)).to(self.device) / 255  # kinder to holes than black
+        drawn = render(scene, cameras.to(self.device), behind)
         pictures, half = drawn.rgb.clamp(0, 1), len(entry.sample.latents)
         for what, part in ((PATHS, slice(half)), (REVERSED, slice(half, None))):
             for judge, frames in (("teacher", entry.frames), ("true", case.truth)):
-                target = frames[part, moment].to(self.device).float() / 255
-                masks = {f"{judge}, {what}, {third}": target.new_ones(target[:, 0].shape, dtype=torch.bool)}
+                target, where = frames[part, moment].to(self.device).float() / 255, f"{judge}, {what}, {third}"
+                masks = {where: torch.ones_like(moving[part])}
+                if judge == "true":
+                    masks[f"{where}, moving"] = moving[part]
                 for region, scores in region_scores(pictures[part], target, masks, self.lpips).items():
                     self.scores.add(name, region, scores)
-            region = f"true, {what}, {third}"
-            self.scores.add(name, region, {"alpha": drawn.alpha[part].mean((1, 2, 3))})
-            self.scores.add(name, region, {"opacity": scene.opacities.mean().expand(half)})
+            alpha, opacity = drawn.alpha[part].mean((1, 2, 3)), scene.opacities.mean().expand(half)
+            self.scores.add(name, f"true, {what}, {third}", {"alpha": alpha, "opacity": opacity})
         return pictures
 
     def _picture(self, case: MovingCase, moment: int, drawn: Mapping[str, Tensor]) -> None:

@@ -12,7 +12,16 @@ from pathlib import Path
 from torch import nn
 
 from lyra.decoder import SplatDecoder
-from lyra.evaluate.motion import MEASURES, MOMENTS, PATHS, REVERSED, MotionEvaluation, MovingCase
+from lyra.evaluate.motion import (
+    MEASURES,
+    MOMENTS,
+    PATHS,
+    REVERSED,
+    UNPROJECTED,
+    WITHOUT_TIMES,
+    MotionEvaluation,
+    MovingCase,
+)
 from lyra.evaluate.scores import markdown
 from lyra.train.moving_lessons import MovingEntry
 from lyra.train.processes import Processes
@@ -23,7 +32,6 @@ from lyra.train.student_recipe import StudentTraining
 from lyra.train.synthesis import RawCodec
 
 VARIANTS = {"with_reversal": True, "without_reversal": False}
-WITHOUT_TIMES, UNPROJECTED = "without times", "unprojected"
 
 
 def train(
@@ -63,8 +71,9 @@ def table(results: Mapping[str, Mapping]) -> str:
     is where early moments are seen from far.
     """
     order = [
-        f"{judge}, {cameras}, {third}" for judge in ("true", "teacher") for cameras in (REVERSED, PATHS)
-        for third in MOMENTS
+        f"{judge}, {cameras}, {third}{region}"
+        for judge, region in (("true", ""), ("true", ", moving"), ("teacher", ""))
+        for cameras in (REVERSED, PATHS) for third in MOMENTS
     ]  # fmt: skip
     rows: dict[str, dict[str, Mapping]] = {}
     for what in order:

@@ -208,10 +208,13 @@ def test_true_pixels_at_true_depth_show_the_truth_of_every_moment_from_near_and_
     """So units, cameras and times of both directions fit together. Worst PSNR near 20.9, far 19.8; swapped 12.7."""
     trainer = StudentTrainer(RECIPE, replace(STILL, times=True), Processes(0, 1, CPU))
     trainer.begin_with(start)
+    case = moving_case(*read_both(folder), entry)
+    squares = film(case.source.cameras)[2]
+    assert all(torch.equal(case.moved(moment), squares[moment]) for moment in (0, FRAMES - 1))
     evaluation = MotionEvaluation(None, CPU, 0.5)
-    evaluation.add(moving_case(*read_both(folder), entry), trainer.average)
+    evaluation.add(case, trainer.average)
     sets = evaluation.results()["sets"]
-    assert len(sets) == 8
+    assert len(sets) == 12 and "true, reversed paths, early, moving" in sets
     near, far = ("paths, early", "reversed paths, late"), ("paths, late", "reversed paths, early")
     for places, least in ((near, 20.0), (far, 19.0)):
         for place in places:
@@ -235,6 +238,6 @@ def test_variants_differ_in_the_reversed_cameras_alone(folder, codec, entry, sta
         assert trainer.step == 2 and trainer.average.config == replace(STILL, times=True)
         results[name] = judge(name, trainer, [case], None).results()
     lines = table(results).splitlines()
-    assert len(lines) == 2 + 8 * 5 and lines[2].startswith("| true, reversed paths, early | with_reversal | ")
+    assert len(lines) == 2 + 12 * 5 and lines[2].startswith("| true, reversed paths, early | with_reversal | ")
     scores = [results[name]["sets"]["true, reversed paths, early"][name]["psnr"] for name in VARIANTS]
     assert scores[0] != scores[1]
