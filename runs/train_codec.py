@@ -41,9 +41,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--max-gib", type=float, default=40, help="memory for rendered clips")
     parser.add_argument("--first-scenes", type=int, default=100, help="wait for so many clips a process at the start")
     parser.add_argument("--rate", type=float, help="learning rate, in place of the preset's")
-    parser.add_argument("--start", type=Path, help="folder of weights to start from")
+    parser.add_argument("--init", type=Path, help="folder of weights to start from")
     parser.add_argument(
-        "--decoder-only", action="store_true", help="with --start: the encoder stays as it is, and so do all latents"
+        "--decoder-only", action="store_true", help="with --init: the encoder stays as it is, and so do all latents"
     )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--val-clips", type=int, default=24)
@@ -130,8 +130,8 @@ def main() -> None:
     data = Data(args, recipe.shape, recipe.pans, device)
     lpips = LPIPS.load(args.lpips, "vgg").to(device, memory_format=torch.channels_last)
     trainer = CodecTrainer(recipe, device, args.seed, RANK, WORLD)
-    if args.start:
-        trainer.begin_with(VideoCodec.load(args.start), args.decoder_only)
+    if args.init:
+        trainer.begin_with(VideoCodec.load(args.init), args.decoder_only)
     checkpoint = args.state / "checkpoint.pt"
     if checkpoint.is_file():
         trainer.restore(checkpoint)

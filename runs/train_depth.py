@@ -36,7 +36,7 @@ def arguments() -> argparse.Namespace:
     add("--worlds-val", type=Path, help="folder of held-out scenes (default: hold out some of --worlds)")
     add("--photos", type=Path, help="pack written by runs/fetch_photos.py, for samples.png")
     add("--backbone", type=Path, help="encoder weights written by runs/fetch_backbone.py (default: random)")
-    add("--start", type=Path, help="folder of weights to start from, in place of --backbone")
+    add("--init", type=Path, help="folder of weights to start from, in place of --backbone")
     add("--motorcycle", type=Path, help="photograph with true depth, written by runs/fetch_backbone.py")
     add("--out", type=Path, required=True)
     add("--state", type=Path, default=Path("cache/depth_state"), help="checkpoint folder, for resuming")
@@ -152,9 +152,9 @@ def main() -> None:
         time.sleep(1)
     pool = fill(args, held_out, device)
     frames = val_frames(held_out, args.val_frames, device)
-    trainer = DepthTrainer(recipe, device, args.seed, None if args.start else args.backbone)
-    if args.start:
-        trainer.begin_with(MiniDepth.load(args.start, device))
+    trainer = DepthTrainer(recipe, device, args.seed, None if args.init else args.backbone)
+    if args.init:
+        trainer.begin_with(MiniDepth.load(args.init, device))
     checkpoint = args.state / "checkpoint.pt"
     if checkpoint.is_file():
         trainer.restore(checkpoint)

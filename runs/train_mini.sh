@@ -100,10 +100,10 @@ data=(--worlds "$WORLDS" --worlds-val "$HELD_OUT")
 photos=(${PHOTOS:+--photos "$PHOTOS"})
 train_codec() {
   stage codec $one "$CODEC" "${data[@]}" "${photos[@]}" --lpips "$LPIPS" \
-    ${START:+--start "$START/codec" --decoder-only --rate 6e-4} ${CODEC_ARGS:-}
+    ${START:+--init "$START/codec" --decoder-only --rate 6e-4} ${CODEC_ARGS:-}
 }
 train_depth() {
-  stage depth $one "$DEPTH" "${data[@]}" "${photos[@]}" ${START:+--start "$START/depth"} \
+  stage depth $one "$DEPTH" "${data[@]}" "${photos[@]}" ${START:+--init "$START/depth"} \
     ${BACKBONE:+--backbone "$BACKBONE"} ${DEPTH_ARGS:-}
 }
 train_denoiser() { # GPUS CODEC
@@ -117,7 +117,7 @@ train_student() {
   [ -n "$(weights codec)" ] || { echo "no codec: the student is left out"; return 0; }
   stage student $all "$STUDENT" "${data[@]}" ${depth:+"${photos[@]}" --depth "$depth"} --codec "$(weights codec)" \
     ${denoiser:+--denoiser "$denoiser"} --lpips "$LPIPS" --guide \
-    ${START:+--start "$START/decoder" --preset mini-on} ${STUDENT_ARGS:-}
+    ${START:+--init "$START/decoder" --preset mini-on} ${STUDENT_ARGS:-}
 }
 
 set -m # background jobs lead process groups of their own, which can be ended as a whole

@@ -56,7 +56,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--denoiser", type=Path, help="weights of the denoiser; without it warps are only encoded")
     parser.add_argument("--depth", type=Path, help="weights of the depth network, for photographs")
     parser.add_argument("--lpips", type=Path, help="lpips_vgg weights from lyra.metrics.lpips_weights")
-    parser.add_argument("--start", type=Path, help="folder of weights to start from")
+    parser.add_argument("--init", type=Path, help="folder of weights to start from")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--state", type=Path, default=Path("cache/student_state"))
     parser.add_argument("--moving", type=float, default=0.0, help="share of samples that are scenes that move")
@@ -177,8 +177,8 @@ def main() -> None:
     lpips = None if args.lpips is None else LPIPS.load(args.lpips, "vgg").to(processes.device)
     train_scenes, val_scenes = split_scenes(args)
     trainer = StudentTrainer(recipe, config, processes, args.seed, source.codec.encode_raw)
-    if args.start is not None:
-        trainer.begin_with(SplatDecoder.load(args.start))
+    if args.init is not None:
+        trainer.begin_with(SplatDecoder.load(args.init))
     pool = TeacherPool(series(args, train_scenes, source, processes), source.codec, processes.device)
     checkpoint = args.state / "checkpoint.pt"
     if checkpoint.is_file():
