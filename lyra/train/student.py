@@ -68,10 +68,19 @@ class StudentTrainer:
         self.decoder.recompute = True  # without the memory for weights there is none for activations
 
     def _groups(self) -> list[dict]:
-        """Matrices with weight decay; biases, norms and the scan's own numbers without."""
-        parameters = list(self.decoder.parameters())
-        decayed = {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": self.recipe.weight_decay}
-        return [decayed, {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0}]
+        """Matrices with weight decay; biases, norms and the scan's own numbers without. Embeddings of times, if there
+        are any, faster: they begin at zero."""
+        groups = []
+        for times in (False, True):
+            chosen = [p for name, p in self.decoder.named_parameters() if name.startswith("patch_time_embed") == times]
+            faster = self.recipe.time_rate if times else 1.0
+            for weight_decay, part in (
+                (self.recipe.weight_decay, [p for p in chosen if p.ndim >= 2]),
+                (0.0, [p for p in chosen if p.ndim < 2]),
+            ):
+                if part:
+                    groups.append({"params": part, "weight_decay": weight_decay, "faster": faster})
+        return groups
 
     def begin_with(self, decoder: SplatDecoder) -> None:
         """Start from given weights of the same configuration, but for times, which weights of still scenes may lack."""
@@ -104,7 +113,7 @@ class StudentTrainer:
     ) -> dict[str, Tensor]:
         """One update from this process's share of the batch; returns the means of the loss terms over its views."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("faster", 1.0)  # earlier checkpoints do not say
         terms: dict[str, Tensor] = {}
         for place, lesson in zip(self.places, lessons, strict=True):
             for name, value in self._learn(lesson, lpips, stage, self.generator(place + self.recipe.batch)).items():

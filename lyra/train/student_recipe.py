@@ -44,7 +44,8 @@ class StudentTraining:
 
     batch: samples a step over all processes. chunk: views drawn at a time. pool: samples held with decoded frames by a
     process; after each `renew_every` steps one of them is replaced (0: never). The learning rate warms up over
-    `warmup_steps`, then falls to `final_rate` along half a cosine (equal rates: constant).
+    `warmup_steps`, then falls to `final_rate` along half a cosine (equal rates: constant). time_rate: that of the
+    embeddings of times over that of all other weights.
     """
 
     stages: tuple[Stage, ...]
@@ -54,6 +55,7 @@ class StudentTraining:
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 1e-2
     clip_norm: float = 1.0
+    time_rate: float = 1.0
     ema: float = 0.999
     batch: int = 1
     chunk: int = 4
@@ -116,6 +118,7 @@ MINI = StudentTraining(
     warmup_steps=50,
     betas=(0.9, 0.99),
     ema=0.998,
+    time_rate=30.0,
     renew_every=16,
 )
 
