@@ -2,7 +2,7 @@
 # Train the whole mini model within a wall-clock budget, on one GPU, two GPUs, or (tiny presets) a CPU:
 #   PACKS=packs BUDGET=1500 STATE=cache/mini bash runs/train_mini.sh OUT
 # Rooms and levels are rendered in the background from the first to the last second; training reads them as they appear.
-# With two GPUs the codec, then the depth network learn on the first one while the denoiser learns on the second; the
+# With two GPUs the depth network, then the codec learn on the first one while the denoiser learns on the second; the
 # student comes last, on both. With one GPU they follow one another.
 #   START      weights to go on from (default: the shipped ones). The codec's encoder then stays as it is (only its
 #              decoder learns), so latents stay valid and the denoiser need not wait. START= trains all from nothing.
@@ -128,7 +128,7 @@ trap 'for job in $(jobs -p); do kill -- "-$job" 2>/dev/null; done' EXIT
 trap 'exit 143' TERM INT
 scenes "${FIRST:-40}" $((BUDGET / 4))
 if [ "$lines" -eq 2 ] && [ -n "$START" ]; then # the encoder stays: latents of the shipped codec are those of the new one
-  (train_codec; train_depth) &
+  (train_depth; train_codec) &
   first_line=$!
   train_denoiser $other "$START/codec" &
   wait $first_line $!
