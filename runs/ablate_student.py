@@ -239,7 +239,7 @@ def main() -> None:
     for name in [*todo, *[None] * count]:
         names.put(name)
     if count == 1:
-        work(args, Place(0, 1, torch.device(args.device)), names)
+        work(args, Place(0, 1, torch.device(args.device, 0)), names)
     else:
         ready = context.Barrier(count)
         places = [Place(rank, count, torch.device("cuda", rank)) for rank in range(count)]
