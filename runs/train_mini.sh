@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Train the whole mini model within a wall-clock budget, on one GPU, two GPUs, or (tiny presets) a CPU:
 #   PACKS=packs BUDGET=1500 STATE=cache/mini bash runs/train_mini.sh OUT
-# Rooms and levels are rendered in the background from the first to the last second; training reads them as they appear.
+# Rooms and levels are rendered in the background until there are SCENES; training reads them as they appear. While a GPU
+# renders, it trains a hundred times slower (4 instead of 750 images a second, docs/log.md), so rendering must end early.
 # With two GPUs the depth network, then the codec learn on the first one while the denoiser learns on the second; the
 # student comes last, on both. With one GPU they follow one another.
 #   START      weights to go on from (default: the shipped ones). The codec's encoder then stays as it is (only its
 #              decoder learns), so latents stay valid and the denoiser need not wait. START= trains all from nothing.
 #   CODEC, DEPTH, DENOISER, STUDENT   seconds of the stages; shares of BUDGET by default. 0 leaves a stage out
-#   KEEP       scenes on disk (86 MB each); the oldest make room, after all running stages had time to read them
+#   SCENES     scenes to learn from (86 MB each, those that move 178); 25 processes made 249 in 69 s
 #   VAL        held-out scenes
 #   WORKERS    processes that render; they have lower priority than training
 #   PHOTOS, LPIPS, BACKBONE   as in the other runs/train_*.sh
@@ -19,7 +20,7 @@
 set -uo pipefail
 cd "$(dirname "$0")/.."
 OUT="${1:?output folder}" STATE="${STATE:-cache/mini}" START="${START-lyra/weights/mini}" BUDGET="${BUDGET:-1500}"
-KEEP="${KEEP:-400}" WORKERS="${WORKERS:-$(($(nproc) > 8 ? $(nproc) - 6 : 1))}" RESERVE="${RESERVE:-45}"
+SCENES="${SCENES:-400}" WORKERS="${WORKERS:-$(($(nproc) > 8 ? $(nproc) - 6 : 1))}" RESERVE="${RESERVE:-45}"
 PHOTOS="${PHOTOS-cache/photos.zip}" LPIPS="${LPIPS:-cache/lpips/lpips_vgg_fp16.safetensors}"
 GPUS="${GPUS:-$(python3 -c 'import torch; print(max(1, torch.cuda.device_count()))')}"
 export PYTHONPATH="${PYTHONPATH:-.}" PYTHONUNBUFFERED=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
@@ -34,29 +35,18 @@ DENOISER="${DENOISER:-$((before * shares[2] / 100))}" STUDENT="${STUDENT:-$((BUD
 
 render() { # SPLIT FOLDER FIRST COUNT
   OMP_NUM_THREADS=1 nice -n 10 python3 -m worlds render --packs "${PACKS:?folder with the packs, or builtin}" \
-    --split "$1" --out "$2" --first "$3" --scenes "$4" --workers "$WORKERS" ${RENDER_ARGS:-}
+    --split "$1" --out "$2" --first "$3" --scenes "$4" --workers "$WORKERS" --no-twin ${RENDER_ARGS:-}
 }
 
-film() { # the held-out scenes once, then new ones without end
+film() { # the held-out scenes, then those to learn from, in rounds: starting the processes costs seconds each time
   [ -f "$HELD_OUT/index.jsonl" ] || render val "$HELD_OUT" 0 "${VAL:-24}"
   local first
   first=$(cat "$STATE/first" 2>/dev/null || echo 0)
-  while render train "$WORLDS" "$first" $((10 * WORKERS)); do # starting the processes costs seconds each time
+  while [ "$(find "$WORLDS" -name scene.json | wc -l)" -lt "$SCENES" ]; do
+    render train "$WORLDS" "$first" $((10 * WORKERS)) || return
     first=$((first + 10 * WORKERS))
     echo "$first" >"$STATE/first"
-    [ -f "$STATE/keep_all" ] && [ "$(find "$WORLDS" -name scene.json | wc -l)" -ge "$KEEP" ] && return
   done
-}
-
-tidy() {
-  while sleep 5; do
-    [ -f "$STATE/keep_all" ] || make_room
-  done
-}
-
-make_room() {
-  find "$WORLDS" -mindepth 2 -maxdepth 2 -name scene.json -printf '%T@ %h\n' | sort -rn | tail -n +$((KEEP + 1)) |
-    cut -d' ' -f2- | xargs -r -d '\n' rm -rf
 }
 
 scenes() { # wait until there are so many training scenes, at most SECONDS
@@ -121,9 +111,7 @@ train_student() {
 }
 
 set -m # background jobs lead process groups of their own, which can be ended as a whole
-rm -f "$STATE/keep_all"
 film >"$OUT/render.log" 2>&1 &
-tidy &
 trap 'for job in $(jobs -p); do kill -- "-$job" 2>/dev/null; done' EXIT
 trap 'exit 143' TERM INT
 scenes "${FIRST:-40}" $((BUDGET / 4))
@@ -143,6 +131,5 @@ else
   train_depth
   train_denoiser $all "$(weights codec)"
 fi
-touch "$STATE/keep_all" # the student goes back to its scenes again and again
 train_student
 ls -l "$OUT"/*/model.safetensors
