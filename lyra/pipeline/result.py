@@ -24,7 +24,7 @@ from lyra.scene.trajectories import PRESETS
 from lyra.view.page import save_html
 
 FILES = ("scene.ply", "scene.spz", "viewer.html", "orbit.mp4", "preview.png", "cameras.json", "report.json")
-_ORBIT_FRAMES, _FPS, _LARGER, _CLEARANCE = 60, 20.0, 1.5, 0.15
+_ORBIT_FRAMES, _FPS, _LARGER, _CLEARANCE, _NEAR = 60, 20.0, 1.5, 0.15, 0.25
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,15 +41,18 @@ class Scene:
     report: dict
 
     def orbit(self, frames: int = _ORBIT_FRAMES) -> Cameras:
-        """Cameras [frames] in a lying figure of eight that face what the photo shows, not so far that they hit it."""
+        """Cameras [frames] in a lying figure of eight that face what the photo shows, not so far that they hit it.
+
+        Their distance is measured by what is near; by the median depth a cup on a table would sweep through the picture.
+        """
         start = self.cameras[0, 0]
         depth, valid = self.depth.depth, self.depth.valid
-        middle = float(depth[valid].median()) if bool(valid.any()) else 1.0
+        near = float(depth[valid].quantile(_NEAR)) if bool(valid.any()) else 1.0
 
         def travel(share: float) -> Cameras:
-            return PRESETS["lemniscate"].cameras(start, frames, middle, share, _FPS)
+            return PRESETS["lemniscate"].cameras(start, frames, near, share, _FPS)
 
-        return limit(travel, start, depth, valid, clearance=_CLEARANCE * middle, coverage=0.5)[0]
+        return limit(travel, start, depth, valid, clearance=_CLEARANCE * near, coverage=0.5)[0]
 
     def save(self, folder: str | os.PathLike, job: Job | None = None) -> list[Path]:
         """Write FILES into a folder, which is made if need be; files of these names are replaced, others stay.
