@@ -38,8 +38,8 @@ class VideoOptions:
         video = source is not None and is_video(source)
         require(
             not self.animate or video,
-            "--animate: a photograph cannot be made to move; the mini model was trained on scenes that stand still. "
-            "Give a video of the motion, or leave --animate out",
+            "--animate: a photograph cannot be made to move; the models here only continue the motion of a video. "
+            "Give a video of it, or leave --animate out",
         )
 
 

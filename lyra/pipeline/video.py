@@ -22,9 +22,9 @@ from lyra.video.footage import Footage, read_footage
 from lyra.video.given import Given, read_given
 from lyra.video.survey import Survey, survey
 
-UNTRAINED = (
-    "the mini model was trained on scenes that stand still only (denoiser and decoder know no time): what moves is "
-    "taken from the video frame by frame, as a flat figure at one distance, and what is imagined beside it may smear"
+FLAT = (
+    "the mini model's decoder knows no time: what moves is taken from the video frame by frame, as a flat figure at "
+    "one distance, and what is imagined beside it may smear"
 )
 
 
@@ -137,7 +137,7 @@ def _facts(order: Order, clip: Clip, filmed: Filmed, paths: list[CameraPath], ha
     travelled = (found.cameras.centers - found.cameras.centers[0]).norm(dim=-1).max()
     notes = [*footage.notes, *found.notes]
     if order.model == "mini":
-        notes.append(UNTRAINED)
+        notes.append(FLAT)
     return {
         "order": asdict(order) | {"model": os.fspath(order.model)},
         "clip": asdict(clip),

@@ -152,6 +152,6 @@ def test_bad_videos_are_one_sentence(model, tmp_path, capfd, frames, words):
 
 
 def test_a_photograph_is_not_animated():
-    with pytest.raises(InputError, match="stand still"):
+    with pytest.raises(InputError, match="made to move"):
         VideoOptions(animate=True).check(Path("photo.png"))
     VideoOptions(animate=True).check(Path("clip.mp4"))
