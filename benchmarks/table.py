@@ -16,6 +16,40 @@ def _last(rows: list[dict], what: str, **config) -> dict:
 
 def rows() -> list[tuple[str, str, str, str]]:
     """(what, value, machine, commit), newest results."""
+    return _jobs() + _full_scale() + _parts()
+
+
+def _jobs() -> list[tuple[str, str, str, str]]:
+    """The main job and its teacher."""
+    runs = _lines("generate.jsonl")
+    cpu = _last(runs, "generate", quality="standard", device="cpu")
+    memory = _last(runs, "generate peak memory, host", quality="standard", device="cpu")
+    loaded, six = _last(runs, "generate, loaded"), _last(runs, "six trajectories", device="cuda")
+    warp = _last(_lines("warp.jsonl"), "warp", size=[1280, 704], device="cuda")
+    return [
+        ("Photograph to viewer, mini", f"{cpu['value']:.0f} s, {memory['value']:.1f} GB", "2 cores", cpu["commit"]),
+        ("Photograph to scene, mini, networks in memory", f"{loaded['value']:.1f} s", "H100", loaded["commit"]),
+        ("Six videos of the teacher, mini", f"{six['value']:.2f} s", "H100", six["commit"]),
+        ("Warp of a 1280x704 photograph to 121 views", f"{warp['value']:.2f} s", "H100", warp["commit"]),
+    ]
+
+
+def _full_scale() -> list[tuple[str, str, str, str]]:
+    """The published sizes, with random weights."""
+    runs, found = _lines("full_scale.jsonl"), []
+    for what, name in (
+        ("decoder, maps kept", "Published decoder, six videos of 121 frames at 1280x704"),
+        ("training step, last stage", "The same, one training step of the last stage"),
+        ("GEN3C forward", "GEN3C, one forward of 121 frames at 1280x704"),
+    ):
+        seconds, memory = _last(runs, what), _last(runs, f"{what}: peak memory")
+        value = f"{seconds['value']:.1f} s, {memory['value']:.0f} GiB"
+        found.append((f"{name} (random weights)", value, "H100", seconds["commit"]))
+    return found
+
+
+def _parts() -> list[tuple[str, str, str, str]]:
+    """Renderers, files, world engine."""
     found = []
     render = _lines("render.jsonl")
     for scene, name in (("pixel_aligned", "like a decoder's"), ("blobs", "large")):
