@@ -43,7 +43,7 @@ class Scene:
     def orbit(self, frames: int = _ORBIT_FRAMES) -> Cameras:
         """Cameras [frames] in a lying figure of eight that face what the photo shows, not so far that they hit it.
 
-        Their distance is measured by what is near; by the median depth a cup on a table would sweep through the picture.
+        Their distance is measured by what is near; by the median depth, a cup would sweep through the picture.
         """
         start = self.cameras[0, 0]
         depth, valid = self.depth.depth, self.depth.valid
