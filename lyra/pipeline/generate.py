@@ -14,6 +14,7 @@ from lyra.pipeline.order import Order
 from lyra.pipeline.photo import read_photo
 from lyra.pipeline.refine import MOST_STEPS, chosen, default_steps, fit
 from lyra.pipeline.result import Scene
+from lyra.pipeline.sky import sky_of
 from lyra.pipeline.surface import DETAIL, SURFACES, seen_by, with_photo
 from lyra.scene import Gaussians, require
 
@@ -35,8 +36,8 @@ def generate(
 ) -> Scene:
     """Turn a photograph into a scene: depth, 3D cache, six imagined videos (as latents), one set of Gaussians.
 
-    `surface` photo: what the photo shows is made of its own pixels, the decoder's Gaussians are the rest; student: all
-    are the decoder's (see lyra/pipeline/surface.py).
+    `surface` photo: what the photo shows is made of its own pixels, the decoder's Gaussians are the rest, and sky goes
+    on behind them (lyra/pipeline/surface.py, sky.py); student: all are the decoder's.
     `refine`: steps of fitting the result to the imagined videos (lyra/pipeline/refine.py); None: see there.
     `quality` draft leaves the diffusion out, standard takes few steps, full many. See `Order` for the other options and
     `Job` for device, progress and resuming. The world: the photo's camera at the origin looking along +z (OpenCV axes),
@@ -52,6 +53,7 @@ def generate(
     if surface == "photo":
         width, height = (round(DETAIL * side) for side in (order.format.width, order.format.height))
         scene = with_photo(imagined.view, read_photo(image, width, height).image, scene)
+        scene = Gaussians.concat([scene, sky_of(imagined.view)])
     if steps:
         scene = _refined(imagined, scene, surface, steps, job)
     facts = imagined.facts | {
