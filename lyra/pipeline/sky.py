@@ -6,6 +6,7 @@ each direction has the colour of the nearest sky in the picture, smoothed.
 """
 
 import math
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float
@@ -27,7 +28,7 @@ def sky_of(view: FirstView) -> Gaussians:
     """The shell in the world, marked as not seen; empty without sky in the photograph."""
     camera, sky = view.camera, ~view.depth.valid.cpu()
     if float(sky.float().mean()) < _LEAST:
-        return Gaussians.empty()
+        return _imagined(Gaussians.empty())
     rays = camera.rays()[1]
     heights = torch.atan2(-rays[..., 1], rays[..., [0, 2]].norm(dim=-1))
     lowest = float(heights[sky].quantile(0.02))
@@ -43,9 +44,12 @@ def sky_of(view: FirstView) -> Gaussians:
     radius = _BEYOND * SKY * view.unit / directions[:, 2:].clamp_min(_PLANE)  # the photo's sky lies in a plane
     scales = (_SIZE * _STEP * radius).expand(count, 3)
     quats = torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(count, 4)
-    colours = _colours(view, sky, directions)
-    made = Gaussians.from_rgb(radius * directions, quats, scales, torch.full((count,), _OPACITY), colours)
-    return Gaussians(made.means, made.quats, made.scales, made.opacities, made.sh, torch.zeros(count, dtype=torch.bool))
+    opacities = torch.full((count,), _OPACITY)
+    return _imagined(Gaussians.from_rgb(radius * directions, quats, scales, opacities, _colours(view, sky, directions)))
+
+
+def _imagined(gaussians: Gaussians) -> Gaussians:
+    return replace(gaussians, seen=torch.zeros(len(gaussians), dtype=torch.bool))
 
 
 def _colours(view: FirstView, sky: Tensor, directions: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3"]:

@@ -33,7 +33,8 @@ def looking(degrees: float) -> Cameras:
 
 
 def test_a_photograph_without_sky_gets_none():
-    assert len(sky_of(a_view(sky=False))) == 0
+    none = sky_of(a_view(sky=False))
+    assert len(none) == 0 and none.seen is not None
 
 
 def test_the_sky_is_closed_in_all_directions_and_ends_at_the_horizon():
