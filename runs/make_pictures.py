@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 def main() -> None:
     """A row a photograph."""
     rows = []
-    for name in ("coffee", "mountains"):
+    for name in ("pagoda", "mountains", "coffee"):
         scene = lyra.generate(ROOT / f"examples/photos/{name}.jpg")
         views = scene.orbit(8)[torch.tensor([1, 6])]
         rows.append(torch.cat([scene.image, *lyra.render(scene.gaussians, views).rgb], -1))
