@@ -38,7 +38,7 @@ def _full_scale() -> list[tuple[str, str, str, str]]:
     """The published sizes, with random weights."""
     runs, found = _lines("full_scale.jsonl"), []
     for what, name in (
-        ("decoder, maps kept", "Published decoder, six videos of 121 frames at 1280x704"),
+        ("decoder, maps kept", "Published decoder, six videos of 121 frames at 1280x704, ray maps kept"),
         ("training step, last stage", "The same, one training step of the last stage"),
         ("GEN3C forward", "GEN3C, one forward of 121 frames at 1280x704"),
     ):

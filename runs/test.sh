@@ -3,6 +3,7 @@
 # Chromium and Mesa's software OpenGL, which are installed where apt-get may be used, and must be there elsewhere.
 set -eu
 cd "$(dirname "$0")/.."
+PATH="$PATH:/usr/sbin:/sbin" # ldconfig is there, and users of Debian do not look there
 
 if ! command -v chromium >/dev/null || ! ldconfig -p | grep -q libEGL_mesa; then
     if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then

@@ -110,8 +110,8 @@ class MotionEvaluation:
     """Numbers gathered over held-out scenes, and rows of pictures: the farthest cameras at both ends of time.
 
     Sets are "teacher" or "true", the cameras, the third of time, and "moving" for the parts of pictures that show what
-    moves. alpha is how much of a picture is covered, opacity
-    the mean over the Gaussians of a moment. `keep` is the share of Gaussians that the decoder keeps.
+    moves. alpha is how much of a picture is covered, opacity the mean over the Gaussians of a moment. `keep` is the
+    share of Gaussians that the decoder keeps.
     """
 
     def __init__(self, lpips: nn.Module | None, device: torch.device, keep: float | None) -> None:
