@@ -24,7 +24,7 @@ from lyra.evaluate.motion import UNPROJECTED, MotionEvaluation, moving_case, mov
 from lyra.evaluate.motion_ablation import VARIANTS, judge, table, train
 from lyra.evaluate.samples import Samples, synchronise
 from lyra.evaluate.sheets import write_sheet
-from lyra.io.atomic import replacing_file
+from lyra.io.atomic import replacing_file, write_json
 from lyra.io.images import to_uint8
 from lyra.metrics import LPIPS
 from lyra.scene import InputError, require
@@ -44,7 +44,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--worlds", type=Path, required=True, help="rendered scenes, some of which move")
     parser.add_argument("--worlds-val", type=Path, required=True, help="held-out ones")
     parser.add_argument("--model", default="mini", help="name or folder of the teacher: codec/, denoiser/")
-    parser.add_argument("--start", type=Path, help="weights to start from (default: the model's decoder/)")
+    parser.add_argument("--init", type=Path, help="weights to start from (default: the model's decoder/)")
     parser.add_argument("--draft", action="store_true", help="the codec alone as teacher")
     parser.add_argument("--lpips", type=Path, default=Path("cache/lpips/lpips_vgg_fp16.safetensors"))
     parser.add_argument("--out", type=Path, required=True)
@@ -64,7 +64,7 @@ class Bench:
         self.args, self.device = args, torch.device(args.device)
         self.teacher = Samples(args.model, args.out / "samples", args.device, 0, draft=args.draft)
         self.codec = self.teacher.source.codec
-        start = args.start or weights.folder(args.model, "decoder")
+        start = args.init or weights.folder(args.model, "decoder")
         self.start = SplatDecoder.load(start)
         self.lpips = LPIPS.load(args.lpips, "alex" if "alex" in args.lpips.name else "vgg").to(self.device)
         asked = {"preset": args.preset, "steps": args.steps, "samples": args.samples, "scenes": args.scenes}
@@ -146,12 +146,6 @@ def keep_pictures(evaluation: MotionEvaluation, path: Path) -> None:
     pictures = to_uint8(torch.stack(rows, 1)).cpu().numpy()
     with replacing_file(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **dict(zip(evaluation.columns, pictures, strict=True)))
-
-
-def write_json(path: Path, values: dict) -> None:
-    """Whole or not at all."""
-    with replacing_file(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=1) + "\n")
 
 
 def finished(folder: Path, plan: dict) -> dict[str, dict]:

@@ -30,7 +30,7 @@ from lyra.evaluate.ablation import BASE, VARIANTS, Variant
 from lyra.evaluate.samples import Samples
 from lyra.evaluate.sheets import write_sheet
 from lyra.evaluate.true_scenes import TrueScene, still_scenes
-from lyra.io.atomic import replacing_file
+from lyra.io.atomic import replacing_file, write_json
 from lyra.io.images import to_uint8
 from lyra.metrics import LPIPS
 from lyra.scene import require
@@ -171,12 +171,6 @@ class Bench:
             strip = to_uint8(torch.cat([row[column] for row in rows], 1)).movedim(0, -1).cpu().numpy()
             with replacing_file(folder / f"{key}.png") as temporary:
                 Image.fromarray(np.ascontiguousarray(strip)).save(temporary)
-
-
-def write_json(path: Path, values: dict) -> None:
-    """Whole or not at all."""
-    with replacing_file(path) as temporary:
-        temporary.write_text(json.dumps(values, indent=1) + "\n")
 
 
 def results(folder: Path) -> dict[str, dict]:

@@ -6,7 +6,6 @@ optimised for the scene on the same teacher frames. Written to --out: metrics.js
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
@@ -19,7 +18,7 @@ from lyra.evaluate.scores import markdown
 from lyra.evaluate.sheets import write_sheet
 from lyra.evaluate.student import StudentEvaluation
 from lyra.evaluate.true_scenes import still_scenes
-from lyra.io.atomic import replacing_file
+from lyra.io.atomic import replacing_file, write_json
 from lyra.metrics import LPIPS
 from lyra.pipeline.refine import STANDARD_STEPS
 
@@ -59,8 +58,7 @@ def tables(results: dict) -> str:
 def write(args: argparse.Namespace, evaluation: StudentEvaluation, facts: dict) -> None:
     """The results of the scenes so far: a run that is cut off has not been for nothing."""
     results = evaluation.results() | facts
-    with replacing_file(args.out / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(results, indent=1) + "\n")
+    write_json(args.out / "metrics.json", results)
     with replacing_file(args.out / "table.md") as temporary:
         temporary.write_text(tables(results))
     write_sheet(evaluation.rows[:24], evaluation.columns, args.out / "sheet.png")

@@ -7,7 +7,6 @@ with OpenCV, after one without).
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
@@ -21,7 +20,7 @@ from lyra.evaluate.scores import markdown
 from lyra.evaluate.sheets import write_sheet
 from lyra.evaluate.teacher import TeacherEvaluation, warped_views
 from lyra.evaluate.true_scenes import still_scenes
-from lyra.io.atomic import replacing_file
+from lyra.io.atomic import replacing_file, write_json
 from lyra.io.images import colour_depth
 from lyra.metrics import I3D, LPIPS
 from lyra.scene.lyra_paths import LYRA_SET
@@ -92,8 +91,7 @@ def tables(results: dict) -> str:
 def write(args: argparse.Namespace, evaluation: TeacherEvaluation, facts: dict) -> None:
     """The results of the scenes so far: a run that is cut off has not been for nothing."""
     results = evaluation.results() | facts
-    with replacing_file(args.out / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(results, indent=1) + "\n")
+    write_json(args.out / "metrics.json", results)
     with replacing_file(args.out / "table.md") as temporary:
         temporary.write_text(tables(results))
     shown = evaluation.pictures[:24]

@@ -24,7 +24,7 @@ import torch
 from lyra.decoder import MINI, SplatDecoder
 from lyra.depth import load as load_depth
 from lyra.evaluate.motion import MotionEvaluation, imagined_cases
-from lyra.io.atomic import replacing_file
+from lyra.io.atomic import write_json
 from lyra.metrics import LPIPS
 from lyra.scene import InputError, require
 from lyra.train.clip_data import scene_folders
@@ -217,18 +217,12 @@ def finish(trainer: StudentTrainer, source: LatentSource, scenes: list[Path], ar
         "device": torch.cuda.get_device_name() if trainer.processes.device.type == "cuda" else "cpu",
         "torch": torch.__version__,
     }
-    write(results, args.out)
+    write_json(args.out / "metrics.json", results)
     moving = [scene for scene in scenes if is_moving(scene)][: args.cases] if args.moving else []
     if moving:
         results["moving"] = evaluate_motion(trainer, source, moving, args, lpips)
-        write(results, args.out)
+        write_json(args.out / "metrics.json", results)
     print(json.dumps(results, indent=1), flush=True)
-
-
-def write(results: dict, out: Path) -> None:
-    """Write metrics.json, whole or not at all."""
-    with replacing_file(out / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ A crash, a kill or a full disk leaves the old file as it was. What a killed proc
 `.NAME.XXXXXXXX.tmp` beside it, which nothing reads.
 """
 
+import json
 import os
 import secrets
 import shutil
@@ -42,6 +43,12 @@ def replacing_file(path: str | os.PathLike) -> Iterator[Path]:
         raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike, values: dict | list) -> None:
+    """Indented JSON, whole or not at all. Raises InputError as `replacing_file` does."""
+    with replacing_file(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
 
 
 @contextmanager

@@ -5,14 +5,13 @@ the poses were moved after they were estimated, is undone, so that they are in t
 Lens distortion is refused. Frames are put in the natural order of their file names.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from lyra.io.atomic import replacing_file
+from lyra.io.atomic import write_json
 from lyra.io.shots import Shot, floats, natural, pinhole, whole
 from lyra.scene import require
 
@@ -85,8 +84,7 @@ def write(shots: Sequence[Shot], path: Path) -> None:
         frame |= {} if shot.time is None else {"time": shot.time}
         frames.append(frame | {"transform_matrix": (shot.c2w @ _GL).tolist()})
     document = {"camera_model": "PINHOLE"} | (lenses[0] if same else {}) | {"frames": frames}
-    with replacing_file(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_json(path, document)
 
 
 def _intrinsics(shot: Shot) -> dict[str, float | int]:
