@@ -44,17 +44,22 @@ film() { # the held-out scenes, then those to learn from, in rounds: starting th
   first=$(cat "$STATE/first" 2>/dev/null || echo 0)
   while [ "$(find "$WORLDS" -name scene.json | wc -l)" -lt "$SCENES" ]; do
     render train "$WORLDS" "$first" $((10 * WORKERS)) || return
+    # index.jsonl lists what the last round made
+    [ -s "$WORLDS/index.jsonl" ] || { echo "all scenes from $first on were left out: rendering stops"; return 1; }
     first=$((first + 10 * WORKERS))
     echo "$first" >"$STATE/first"
   done
 }
 
-scenes() { # wait until there are so many training scenes, at most SECONDS
+scenes() { # wait until there are so many training scenes, at most SECONDS, and no longer than rendering goes on
   local until=$((SECONDS + $2))
   while [ "$(find "$WORLDS" -name scene.json | wc -l)" -lt "$1" ] || [ ! -f "$HELD_OUT/index.jsonl" ]; do
-    ((SECONDS < until)) || return 0
+    ((SECONDS < until)) && kill -0 "$filming" 2>/dev/null || break
     sleep 1
   done
+  [ -n "$(find "$WORLDS" -name scene.json -print -quit)" ] && return
+  echo "no scene to learn from: $(tail -n 1 "$OUT/render.log")"
+  exit 1
 }
 
 weights() { if [ -f "$OUT/$1/model.safetensors" ]; then echo "$OUT/$1"; else echo "${START:+$START/$1}"; fi; }
@@ -112,6 +117,7 @@ train_student() {
 
 set -m # background jobs lead process groups of their own, which can be ended as a whole
 film >"$OUT/render.log" 2>&1 &
+filming=$!
 trap 'for job in $(jobs -p); do kill -- "-$job" 2>/dev/null; done' EXIT
 trap 'exit 143' TERM INT
 scenes "${FIRST:-40}" $((BUDGET / 4))
