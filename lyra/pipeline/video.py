@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -73,7 +73,7 @@ def scene_of(filmed: Filmed, order: Order, job: Job, key: str) -> tuple[DynamicG
     with job.stage("decoding"):
         imagined = decoded(filmed, paths, latents, order.model, job, key_of(key, order.trajectories))
     with job.stage("assembling"):
-        return assemble(filmed.footage.frames, filmed.survey, imagined, filmed.footage.fps), paths
+        return assemble(filmed.footage.frames, filmed.survey, imagined, filmed.footage.fps).to("cpu"), paths
 
 
 def surveyed(footage: Footage, given: Given | None, order: Order, job: Job, key: str) -> Survey:
@@ -82,8 +82,7 @@ def surveyed(footage: Footage, given: Given | None, order: Order, job: Job, key:
 
         def make() -> dict[str, Tensor]:
             network = job.network("depth", order.model, models.depth_model)
-            on_device = lambda image, K=None: network(image.to(job.device), K)  # noqa: E731
-            found = survey(footage, on_device, given, tell)
+            found = survey(replace(footage, frames=footage.frames.to(job.device)), network, given, tell)
             cameras = found.cameras
             facts = torch.tensor([found.scale == "metric", found.still, found.lost])
             return {"c2w": cameras.c2w, "K": cameras.K, "depth": found.depth, "moving": found.moving, "facts": facts}

@@ -30,7 +30,7 @@ class Imagined:
     """Gaussians of the decoder in the world; `frame` [n] is the moment each shows.
 
     `lives` [n] says which exist only around that moment; None leaves it to what the video shows there. `every` is the
-    number of frames between moments.
+    number of frames between moments. All tensors are on one device.
     """
 
     gaussians: Gaussians
@@ -53,7 +53,7 @@ def decoded(
         lives = torch.zeros(0, dtype=torch.bool) if made.lives is None else made.lives
         return kept | {"frame": made.frame, "lives": lives, "every": torch.tensor(made.every)}
 
-    kept = {name: value.cpu() for name, value in job.kept("gaussians", key_of(key, KEEP, EVERY), make).items()}
+    kept = {k: v.to(job.device) for k, v in job.kept("gaussians", key_of(key, KEEP, EVERY), make).items()}
     release()
     frame, lives, every = kept.pop("frame"), kept.pop("lives"), int(kept.pop("every"))
     return Imagined(Gaussians(**kept), frame, lives if len(lives) else None, every)
@@ -67,11 +67,11 @@ def _decode(filmed: Filmed, paths: list[CameraPath], latents: Tensor, decoder: S
     if config.times:
         source = torch.arange(cameras.shape[1]).float()
         moments = range(0, cameras.shape[1], EVERY)
-        sets = [decoder(latents, cameras, Times(source, float(m)), None, scale, guide).to("cpu") for m in moments]
+        sets = [decoder(latents, cameras, Times(source, float(m)), None, scale, guide) for m in moments]
         return split_sets(sets, list(moments), scale)
-    made = decoder(latents, cameras, keep=None, scale=scale, guide=guide).to("cpu")
+    made = decoder(latents, cameras, keep=None, scale=scale, guide=guide)
     views, step = latents.shape[0], config.time_stride
-    moments = torch.arange(0, cameras.shape[1], step)
+    moments = torch.arange(0, cameras.shape[1], step, device=made.means.device)
     frame = moments[None, :, None].expand(views, -1, len(made) // (views * len(moments))).reshape(-1)
     kept = _most_opaque(made)
     return Imagined(made[kept], frame[kept], None, step)
@@ -79,19 +79,17 @@ def _decode(filmed: Filmed, paths: list[CameraPath], latents: Tensor, decoder: S
 
 def split_sets(sets: list[Gaussians], moments: list[int], unit: float) -> Imagined:
     """Sets of one grid at several moments: what stays the same once, from the first set, everything else by moment."""
-    first = sets[0]
-    changed = torch.zeros(len(first), dtype=torch.bool)
+    first, device = sets[0], sets[0].means.device
+    changed = torch.zeros(len(first), dtype=torch.bool, device=device)
     for later in sets[1:]:
         shift = (later.means - first.means).norm(dim=-1) / first.means.norm(dim=-1).clamp_min(0.05 * unit)
         colour = (later.rgb - first.rgb).abs().amax(-1)
         changed |= (shift > _STEADY) | (colour > 4 * _STEADY) | ((later.opacities - first.opacities).abs() > 0.1)
-    parts, frames, lives = [first[~changed]], [torch.full((int((~changed).sum()),), moments[0])], []
-    lives.append(torch.zeros(len(parts[0]), dtype=torch.bool))
-    for moment, each in zip(moments, sets, strict=True):
-        parts.append(each[changed])
-        frames.append(torch.full((len(parts[-1]),), moment))
-        lives.append(torch.ones(len(parts[-1]), dtype=torch.bool))
-    whole, frame, alive = Gaussians.concat(parts), torch.cat(frames), torch.cat(lives)
+    parts = [first[~changed], *(each[changed] for each in sets)]
+    sizes = torch.tensor([len(part) for part in parts], device=device)
+    frame = torch.tensor([moments[0], *moments], device=device).repeat_interleave(sizes)
+    alive = torch.arange(len(frame), device=device) >= sizes[0]
+    whole = Gaussians.concat(parts)
     kept = _most_opaque(whole)
     every = moments[1] - moments[0] if len(moments) > 1 else 1
     return Imagined(whole[kept], frame[kept], alive[kept], every)

@@ -26,7 +26,9 @@ _THICK = 1.4  # what is imagined behind something that moves belongs to it, up t
 
 
 def assemble(frames: Float[Tensor, "t 3 h w"], found: Survey, imagined: Imagined, fps: float) -> DynamicGaussians:
-    """All layers as one scene; lifetimes in seconds at `fps` frames a second."""
+    """All layers as one scene; lifetimes in seconds at `fps` frames a second. On the device of what is imagined."""
+    device = imagined.gaussians.means.device
+    frames, found = frames.to(device), found.to(device)
     depth = torch.where(found.depth.isfinite(), found.depth, SKY * found.unit).clamp(
         1e-3 * found.unit, SKY * found.unit
     )
@@ -48,7 +50,7 @@ def pixels(
     quats = points.new_tensor([1.0, 0, 0, 0]).expand(len(points), 4)
     opacities = points.new_full((len(points),), _OPACITY)
     made = Gaussians.from_rgb(points, quats, sizes, opacities, image.permute(1, 2, 0)[mask])
-    return replace(made, seen=torch.ones(len(points), dtype=torch.bool))
+    return replace(made, seen=torch.ones_like(opacities, dtype=torch.bool))
 
 
 def _background(frames: Tensor, depth: Tensor, edge: Tensor, found: Survey) -> Gaussians:
@@ -81,7 +83,7 @@ def _imagined(imagined: Imagined, depth: Tensor, edge: Tensor, found: Survey) ->
     """The decoder's Gaussians that stay, as layers with their frames."""
     scene = imagined.gaussians
     lives = _on_moving(imagined, depth, found) if imagined.lives is None else imagined.lives
-    replaced = torch.zeros(len(scene), dtype=torch.bool)
+    replaced = torch.zeros_like(scene.opacities, dtype=torch.bool)
     moments = imagined.frame.unique().tolist()
     for moment in moments:
         seen, at, z = places(scene.means, found.cameras[moment])
@@ -90,7 +92,7 @@ def _imagined(imagined: Imagined, depth: Tensor, edge: Tensor, found: Survey) ->
         known = z / depth[moment][at] <= 1 + _NEAR
         replaced |= seen & known & still & ~lives
         replaced |= seen & known & solid & lives & (imagined.frame == moment)
-    scene = replace(scene, seen=torch.zeros(len(scene), dtype=torch.bool))
+    scene = replace(scene, seen=torch.zeros_like(replaced))
     layers = [(scene[~replaced & ~lives], None)]
     half = imagined.every / 2
     for place, moment in enumerate(moments):
@@ -103,7 +105,7 @@ def _imagined(imagined: Imagined, depth: Tensor, edge: Tensor, found: Survey) ->
 def _on_moving(imagined: Imagined, depth: Tensor, found: Survey) -> Bool[Tensor, " n"]:
     """Which Gaussians belong to something that moves at their moment: on it, or close behind it."""
     means = imagined.gaussians.means
-    lives = torch.zeros(len(means), dtype=torch.bool)
+    lives = torch.zeros_like(imagined.gaussians.opacities, dtype=torch.bool)
     for moment in imagined.frame.unique().tolist():
         seen, at, z = places(means, found.cameras[moment])
         near = z / depth[moment][at]
@@ -116,11 +118,11 @@ def _timed(layers: list, count: int, fps: float) -> DynamicGaussians:
     """Layers with (first frame, frame after the last), None for what is always there; the last ones stay to the end."""
     layers = [(part, span) for part, span in layers if len(part)]
     parts = [part for part, _ in layers] or [Gaussians.empty()]
+    whole = Gaussians.concat(parts)
     sizes = torch.tensor([len(part) for part in parts])
     spans = [(-torch.inf, torch.inf) if span is None else span for _, span in layers] or [(-torch.inf, torch.inf)]
     starts = torch.tensor([float(begin) / fps for begin, _ in spans])
     ends = torch.tensor([torch.inf if end >= count else float(end) / fps for _, end in spans])
-    whole = Gaussians.concat(parts)
-    start, end = starts.repeat_interleave(sizes), ends.repeat_interleave(sizes)
+    start, end = (each.repeat_interleave(sizes).to(whole.means) for each in (starts, ends))
     scene = DynamicGaussians(whole, start, end, torch.zeros_like(whole.means), count / fps, fps)
     return scene.prune()

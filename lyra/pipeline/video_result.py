@@ -2,17 +2,18 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from lyra.io import save as save_scene
+from lyra.io import packed
 from lyra.io.cameras import save_cameras
-from lyra.io.images import save_image
+from lyra.io.images import save_image, to_uint8
 from lyra.io.video_writer import VideoWriter
 from lyra.pipeline import machine
 from lyra.pipeline.folder import filling, write_report
@@ -76,34 +77,55 @@ class MovingScene:
         return bullet_time(self.sweep(frame), moment, self.gaussians.duration, self.rate)
 
     def save(self, folder: str | os.PathLike, job: Job | None = None) -> list[Path]:
-        """Write FILES into a folder, which is made if need be; all or none, report.json last. Raises InputError."""
+        """Write FILES into a folder, which is made if need be; all or none, report.json last. Raises InputError.
+
+        The scene is packed while its videos are drawn, and a picture is encoded while the next one is drawn.
+        """
         job = job or Job()
         began = time.perf_counter()
         fixed, bullet = self.fixed_camera(), self.bullet_time()
+        scene = self.gaussians.to(machine.drawing(job.device))
         with filling(folder) as new, job.stage("writing", len(fixed) + len(bullet)) as tell:
-            save_scene(self.gaussians, new / "scene.lyra4d")
-            save_html(self.gaussians, new / "viewer.html", self._source(), self.report["video"]["name"])
-            save_cameras(self._source(), new / "cameras.json")
-            self._draw(fixed, new / "fixed-camera.mp4", job.device, tell)
-            self._draw(bullet, new / "bullet-time.mp4", job.device, lambda done: tell(len(fixed) + done))
-            save_image(self.picture(fixed[len(fixed) // 2], job.device), new / "preview.png")
+            with ThreadPoolExecutor(1) as aside:
+                packing = aside.submit(self._pack, new)
+                _film(scene, fixed, new / "fixed-camera.mp4", self.rate, tell)
+                _film(scene, bullet, new / "bullet-time.mp4", self.rate, lambda done: tell(len(fixed) + done))
+                middle = fixed[[len(fixed) // 2]]
+                save_image(next(pictures(scene, middle)).float() / 255, new / "preview.png")
+                packing.result()
             write_report(self.report, time.perf_counter() - began, new)
         return [Path(folder) / name for name in FILES]
+
+    def _pack(self, new: Path) -> None:
+        """The scene, the page that plays it, and the video's cameras."""
+        container = packed.pack(self.gaussians, path="scene.lyra4d")
+        (new / "scene.lyra4d").write_bytes(container)
+        name = self.report["video"]["name"]
+        save_html(self.gaussians, new / "viewer.html", self._source(), name, container=container)
+        save_cameras(self._source(), new / "cameras.json")
 
     def _source(self) -> Cameras:
         """The video's own cameras with their times."""
         times = torch.arange(len(self.frames)) / self.gaussians.fps
         return replace(self.survey.cameras, times=times)
 
-    @torch.no_grad()
-    def picture(self, camera: Cameras, device: torch.device) -> Float[Tensor, "3 h w"]:
-        """What a camera sees at its time."""
-        device = machine.drawing(device)
-        still = self.gaussians.at(float(camera.times)).to(device)
-        return render(still, camera.to(device)).rgb.clamp(0, 1).cpu()
 
-    def _draw(self, path: Cameras, file: Path, device: torch.device, tell: Callable[[int], None]) -> None:
-        with VideoWriter(file, self.rate) as writer:
-            for index in range(len(path)):
-                writer.write(self.picture(path[index], device))
-                tell(index + 1)
+@torch.no_grad()
+def pictures(scene: DynamicGaussians, path: Cameras) -> Iterator[UInt8[Tensor, "3 h w"]]:
+    """What cameras [t] see at their times: drawn where the scene lies, given on the CPU."""
+    shown, before = None, None
+    for index, moment in enumerate(path.times.tolist()):
+        if moment != before:  # time may stand still
+            shown, before = scene.at(moment), moment
+        yield to_uint8(render(shown, path[index]).rgb).cpu()
+
+
+def _film(scene: DynamicGaussians, path: Cameras, file: Path, rate: float, tell: Callable[[int], None]) -> None:
+    """Draw and encode the pictures of a path."""
+    with VideoWriter(file, rate) as writer, ThreadPoolExecutor(1) as encoder:
+        waiting = []
+        for picture in pictures(scene, path):
+            waiting.append(encoder.submit(writer.write, picture))
+            tell(len(waiting))
+        for written in waiting:
+            written.result()

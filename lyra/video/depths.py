@@ -30,13 +30,13 @@ def align(depth: Float[Tensor, "t h w"], anchors: list[Anchors]) -> Float[Tensor
     """
     lines = torch.full((len(depth), 2), torch.nan)
     for index, found in enumerate(anchors):
-        known = _at(depth[index], found.places)
+        known = _at(depth[index], found.places.to(depth.device)).cpu()
         good = known.isfinite() & (found.depth > 0)
         if int(good.sum()) >= _FEWEST:
             lines[index] = _line(known[good].log(), found.depth[good].log())
     if not bool(lines[:, 0].isfinite().any()):
         return depth
-    lines = _filled(lines)
+    lines = _filled(lines).to(depth)
     return torch.exp(lines[:, 0, None, None] + lines[:, 1, None, None] * depth.log())
 
 
@@ -91,12 +91,12 @@ def of_still(
     steady = torch.where(known, log - shift.nan_to_num()[:, None, None], torch.nan).nanmedian(0).values
     often = known.sum(0) > 0.5 * (~moving).sum(0)  # else it is sky, or unknown
     steady = torch.where(often, steady, torch.nan)
-    places = Cameras(torch.eye(4), torch.eye(3), depth.shape[2], depth.shape[1]).pixel_grid()
+    places = Cameras(torch.eye(4), torch.eye(3), depth.shape[2], depth.shape[1]).pixel_grid().to(depth.device)
     anchors = []
     for index in range(len(depth)):
         use = known[index] & steady.isfinite()
         step = max(1, int(use.sum()) // 4000)
-        anchors.append(Anchors(places[use][::step], steady[use][::step].exp()))
+        anchors.append(Anchors(places[use][::step].cpu(), steady[use][::step].exp().cpu()))
     moved = align(depth, anchors)
     kept = ~moving & steady.isfinite()
     return torch.where(kept, steady.exp(), moved), moving
@@ -117,7 +117,10 @@ def moving_parts(
     high = functional.max_pool2d(maps[:, :3], 3, 1, 1)
     low = -functional.max_pool2d(-maps[:, :3], 3, 1, 1)
     sought = torch.cat([maps[:, 3:], low, high], 1)
-    small, others = cameras.resize(*half), torch.linspace(0, len(frames) - 1, _OTHERS + 1).round().long().unique()
+    small, others = (
+        cameras.to(frames.device).resize(*half),
+        torch.linspace(0, len(frames) - 1, _OTHERS + 1).round().long().unique(),
+    )
     found = [_is_moving(index, others[others != index], maps[index], sought, small) for index in range(len(maps))]
     solid = functional.avg_pool2d(torch.stack(found)[:, None].float(), 5, 1, 2) > _SOLID  # pictures never fit exactly
     return tidy(functional.interpolate(solid.float(), size, mode="nearest")[:, 0] > 0)
@@ -134,7 +137,7 @@ def _is_moving(
     height, width = own.shape[-2:]
     points = cameras[index].unproject(own[3].exp()).reshape(1, -1, 3).expand(len(others), -1, -1)
     where, z = cameras[others].project(points)
-    grid = 2 * where / torch.tensor([width, height]) - 1
+    grid = 2 * where / where.new_tensor([width, height]) - 1
     seen = functional.grid_sample(
         sought[others], grid.clamp(-2, 2)[:, None], mode="bilinear", padding_mode="border", align_corners=False
     )[:, :, 0]
@@ -179,7 +182,7 @@ def _things(moving: Bool[Tensor, "t h w"]) -> Int64[Tensor, "t h w"]:
     """A number above 0 for every connected moving thing, 0 elsewhere."""
     size = tuple(moving.shape[-2:])
     small = functional.max_pool2d(moving[:, None].float(), _COARSE, _COARSE, ceil_mode=True)[:, 0]
-    names = torch.arange(1, small.numel() + 1, dtype=torch.float64).view(small.shape) * small
+    names = torch.arange(1, small.numel() + 1, dtype=torch.float64, device=small.device).view(small.shape) * small
     while True:
         grown = functional.max_pool3d(names[None, None], 3, 1, 1)[0, 0] * small
         if torch.equal(grown, names):

@@ -1,6 +1,7 @@
 """Points of a picture that can be found again in another one: SIFT, matched both ways."""
 
 import importlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -35,8 +36,15 @@ class Features:
         return len(self.places)
 
 
+def detect_all(frames: Float[Tensor, "t 3 h w"]) -> list[Features]:
+    """The features of every frame, several frames at a time: OpenCV holds no interpreter lock."""
+    opencv()  # what it says if it is missing is for this thread
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(detect, frames.cpu()))
+
+
 def detect(frame: Float[Tensor, "3 h w"]) -> Features:
-    """SIFT features of a picture in [0, 1]."""
+    """SIFT features of a picture in [0, 1], which lies on the CPU."""
     cv2 = opencv()
     grey = (255 * frame.mean(0)).round().clamp(0, 255).byte().numpy()
     points, descriptors = cv2.SIFT_create(_MOST, contrastThreshold=0.015).detectAndCompute(grey, None)

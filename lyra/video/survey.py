@@ -33,6 +33,11 @@ class Survey:
     still: bool
     lost: int = 0
 
+    def to(self, device: torch.device) -> "Survey":
+        """The same on another device."""
+        names = ("cameras", "depth", "moving")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
     @property
     def notes(self) -> list[str]:
         """Sentences for the user."""
@@ -57,7 +62,8 @@ def survey(
     """Cameras and depth of all frames; `tell` hears of every frame whose depth is known.
 
     Without `given` both are found here; given cameras without depth set the world's unit if they move. `depth_model`
-    may be None if depth is given. Raises InputError if there is no way to find the cameras.
+    may be None if depth is given. Depth and motion are computed on the device of the frames and stay there; cameras are
+    on the CPU. Raises InputError if there is no way to find the cameras.
     """
     given = None if given is None else given.of(footage)
     if given is not None and given.depth is not None:
@@ -93,7 +99,7 @@ def _measured(
         maps.append(model(frame) if K is None else model(frame, K[index].to(frame)))
         tell(index + 1)
     lens = maps[0].K.float().cpu().clone()
-    depth = [torch.where(each.valid, each.depth, torch.inf).float().cpu() for each in maps]
+    depth = [torch.where(each.valid, each.depth, torch.inf).to(frames) for each in maps]
     if K is None:  # depth of the network follows the focal length
         focal = torch.stack([each.K[0, 0].float().cpu() for each in maps])
         lens[0, 0] = lens[1, 1] = focal.median()
@@ -107,7 +113,7 @@ def _given_whole(footage: Footage, given: Given) -> Survey:
         bool((given.depth[0] > 0).any()),
         f"{given.what}: the depth of the first frame is nowhere known, so it is no use",
     )
-    depth = torch.where(given.depth > 0, given.depth, torch.inf)
+    depth = torch.where(given.depth > 0, given.depth, torch.inf).to(footage.frames)
     return _surveyed(footage, given.cameras, depth)
 
 

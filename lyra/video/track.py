@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lyra.scene import Cameras
 from lyra.video.adjust import Observations, adjust
-from lyra.video.features import Features, detect, match, opencv
+from lyra.video.features import Features, detect_all, match, opencv
 
 _PIXELS = 1.5 / 448  # largest error of an inlier, as a share of the picture's width
 _STILL, _STILL_SHARE = 0.75 / 448, 0.2  # a matched point that moved less stands still; so many must, in every frame
@@ -72,13 +72,16 @@ class _World:
 
 
 def solve(frames: Float[Tensor, "t 3 h w"], depth: Float[Tensor, "t h w"], K: Float[Tensor, "3 3"]) -> Track:
-    """Cameras of all frames, which share one lens K; `depth` (not finite: unknown) may have another scale in each."""
-    features = [detect(frame) for frame in frames]
+    """Cameras of all frames, which share one lens K; `depth` (not finite: unknown) may have another scale in each.
+
+    Frames and depth may be on any device; the track is on the CPU.
+    """
+    features = detect_all(frames)
     if is_still(features, frames.shape[-1]):
         cameras = _cameras(np.tile(np.eye(4), (len(frames), 1, 1)), K, frames)
         nothing = Anchors(torch.zeros(0, 2), torch.zeros(0))
         return Track(cameras, [nothing] * len(frames), True, _strangers(features, frames))
-    return _Solver(features, depth, K, frames).run()
+    return _Solver(features, depth.cpu(), K, frames).run()
 
 
 def _strangers(features: list[Features], frames: Float[Tensor, "t 3 h w"]) -> list[int]:

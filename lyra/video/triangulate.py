@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lyra.scene import Cameras
-from lyra.video.features import Features, detect, match
+from lyra.video.features import Features, detect_all, match
 from lyra.video.track import Anchors
 
 _PARALLAX = np.cos(np.radians(0.6))  # rays that meet at a smaller angle say nothing about depth
@@ -16,7 +16,7 @@ _APART = (4, 8, 12)  # frames between the two pictures of a pair
 
 def anchors_of(frames: Float[Tensor, "t 3 h w"], cameras: Cameras) -> list[Anchors]:
     """For every frame the places, and their depth, that it shares with frames some way apart; few if nothing moves."""
-    features = [detect(frame) for frame in frames]
+    features = detect_all(frames)
     found: list[list[tuple[np.ndarray, np.ndarray]]] = [[] for _ in features]
     for first in range(len(features)):
         for second in (first + gap for gap in _APART if first + gap < len(features)):

@@ -28,15 +28,16 @@ def build(
     cameras: Cameras | None = None,
     title: str = "Scene",
     background: str = "black",
+    container: bytes | None = None,
 ) -> str:
     """One self-contained offline HTML page that shows `scene`.
 
     `cameras` is the path that the page starts on and can step along; without it the page looks for a good view.
-    `background` is black, grey, white or #rrggbb. Raises InputError for scenes that are empty or not finite and for
-    any other background.
+    `background` is black, grey, white or #rrggbb. `container` is the scene as `lyra.io.packed.pack` gives it, if that
+    is at hand. Raises InputError for scenes that are empty or not finite and for any other background.
     """
-    data = base64.b64encode(packed.pack(scene, path=title)).decode()
-    return shell(scene, cameras, title, background, data=data)
+    container = packed.pack(scene, path=title) if container is None else container
+    return shell(scene, cameras, title, background, data=base64.b64encode(container).decode())
 
 
 def save_html(
@@ -45,10 +46,11 @@ def save_html(
     cameras: Cameras | None = None,
     title: str | None = None,
     background: str = "black",
+    container: bytes | None = None,
 ) -> None:
     """Write `build(...)` to `path`, whole or not at all; the title is the file's name unless given."""
     name = os.path.splitext(os.path.basename(path))[0]
-    text = build(scene, cameras, name if title is None else title, background)
+    text = build(scene, cameras, name if title is None else title, background, container)
     with replacing_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
