@@ -4,8 +4,10 @@ Scenes may still be appearing below --worlds while this runs. --seconds bounds t
 evaluation included. A second call with the same --state goes on where the first one stopped (latents are made anew);
 give both the same --schedule-seconds (training time planned over all calls), from which learning rate and the switch to
 few steps follow; without it the schedule ends with this call. With --first-frames the network also learns to make
-single frames from their captions (`lyra generate --text`); what text means is shipped, nothing is fetched. --init
-starts from weights that were trained before, also without text. Several processes (torchrun) share the scenes and
+single frames from their captions (`lyra generate --text`): those of the still scenes below --worlds and --rooms that
+are there when training begins (scenes below --rooms may have few frames: 13 pictures of a new room teach more than 150
+of one). What text means is shipped, nothing is fetched. --init starts from weights that were trained before, also
+without text. Several processes (torchrun) share the scenes and
 average their gradients; the batch of the recipe is that of each process.
 
 Written to --out: config.json and model.safetensors (int8 by rows, averaged few-step weights with their sampling; if the
@@ -40,8 +42,8 @@ from lyra.train.denoiser_clips import plain_order, scene_clip
 from lyra.train.denoiser_eval import Judge, Way
 from lyra.train.denoiser_fit import Clock, fill, fit
 from lyra.train.denoiser_supply import Maker, Supply
-from lyra.train.first_frames import encode_frames, text_gain
-from lyra.train.latents import SceneFeed, Source, Texts, clip_bytes, is_held_out, read_views, static_scenes
+from lyra.train.first_frames import encode_frames, frame_bank, text_gain
+from lyra.train.latents import Bank, SceneFeed, Source, Texts, clip_bytes, is_held_out, read_views, static_scenes
 from lyra.train.processes import Processes
 from worlds.clips import decode_depth
 
@@ -56,6 +58,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--codec", type=Path, required=True, help="folder of the trained codec")
     parser.add_argument("--photos", type=Path, help="pack written by runs/fetch_photos.py")
     parser.add_argument("--first-frames", type=float, default=0.0, help="single frames made from text for each clip")
+    parser.add_argument("--rooms", type=Path, help="folder of more rendered scenes, for single frames alone")
     parser.add_argument("--init", type=Path, help="folder of a denoiser of this recipe's structure to start from")
     parser.add_argument("--lpips", type=Path, help="lpips_vgg weights, to evaluate and to choose the weights")
     parser.add_argument("--out", type=Path, required=True)
@@ -99,6 +102,14 @@ def text_embedder() -> Callable[[str], torch.Tensor]:
     """Captions to tokens [16, 64]."""
     encoder = Encoder.load()
     return lambda caption: encoder.embed([caption])[0]
+
+
+def first_frames(args: argparse.Namespace, source: Source, codec: VideoCodec, texts: Texts) -> Bank:
+    """Single frames of this process's scenes."""
+    folders = source.mine() + (replace(source, root=args.rooms).mine() if args.rooms else [])
+    bank = frame_bank(folders, tuple(args.size[1:]), codec, texts, torch.Generator().manual_seed(args.seed))
+    print(f"{len(bank)} single frames after {time.monotonic() - STARTED:.0f} s", flush=True)
+    return bank
 
 
 def judge_first_frames(teacher: CosmosTeacher, clips: list, out: Path) -> dict:
@@ -204,6 +215,7 @@ def facts_of(trainer: DenoiserTrainer, supply: Supply) -> dict:
         "clips_of_first_process": supply.scenes.written,
         "pans_of_first_process": supply.pans.written if supply.pans is not None else 0,
         "text": supply.texts.used,
+        "single_frames_of_first_process": len(supply.frames) if supply.frames is not None else 0,
         "device": torch.cuda.get_device_name() if trainer.device.type == "cuda" else "cpu",
         "torch": torch.__version__,
     }
@@ -227,7 +239,8 @@ def main() -> None:
     latent = (codec.spec.latent_frames(frames), height // codec.spec.space, width // codec.spec.space)
     capacity = int(args.max_gib * 2**30 / (1 + recipe.photos) / clip_bytes(recipe.network, latent))
     feed = SceneFeed(source, depth, args.seed + processes.rank)
-    supply = Supply(Maker(codec, recipe, feed, photos, (height, width)), texts, capacity)
+    stills = first_frames(args, source, codec, texts) if args.first_frames > 0 else None
+    supply = Supply(Maker(codec, recipe, feed, photos, (height, width)), texts, capacity, stills)
     trainer = DenoiserTrainer(recipe, processes, args.seed, args.compile)
     if args.init:
         trainer.start_from(CosmosTeacher.load(args.init, codec).network.state_dict())

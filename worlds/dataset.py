@@ -34,7 +34,7 @@ AHEAD = 2  # jobs in the queue for each worker
 class Request:
     """Which scenes: `scenes` of a split from index `first` on; shares of rooms (the rest are levels) and of moving
     scenes; `starts` scenes are filmed from different places each time a level is loaded; `supersample` samples along
-    each pixel side."""
+    each pixel side; `device` as in worlds.render.context.open_context."""
 
     packs: tuple[Path, ...] = ()
     split: str = "train"
@@ -44,6 +44,7 @@ class Request:
     dynamic: float = 0.0
     starts: int = 5
     supersample: int = 2
+    device: str = "auto"
     style: Style = field(default_factory=Style)
 
     def __post_init__(self) -> None:
@@ -91,7 +92,7 @@ def _start(request: Request) -> None:
     from worlds.render.renderer import Renderer
 
     _maker = SceneMaker(request.packs, request.split, request.style)
-    _renderer = Renderer((request.style.height, request.style.width), request.supersample)
+    _renderer = Renderer((request.style.height, request.style.width), request.supersample, request.device)
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,7 @@ def add_request_options(parser: argparse.ArgumentParser) -> None:
     add("--dynamic", type=float, default=0.0, help="share of moving scenes")
     add("--starts", type=int, default=5, help="scenes filmed each time a level is loaded")
     add("--supersample", type=int, default=2)
+    add("--device", default="auto", help='"egl:1" renders on the second GPU')
     add("--size", type=int, nargs=2, default=(448, 256), metavar=("WIDTH", "HEIGHT"))
     add("--frames", type=int, default=25, help="frames a path")
     add("--fps", type=float, default=12.0)
@@ -243,6 +245,7 @@ def request_of(options: argparse.Namespace) -> Request:
         dynamic=options.dynamic,
         starts=options.starts,
         supersample=options.supersample,
+        device=options.device,
         style=style,
     )
 

@@ -62,7 +62,7 @@ class DenoiserTraining:
     critic_rate: float = 2e-4
     clip_norm: float = 1.0
     first_frames: float = 0.0
-    frame_weight: float = 0.5
+    frame_weight: float = 1.0
     frame_log_sigma: tuple[float, float] = (0.3, 1.4)
 
     def as_dict(self) -> dict:
@@ -108,7 +108,7 @@ class DenoiserTrainer:
         return Muon(self.network.parameters(), 0.0, weight_decay=0.01)
 
     def _compile(self, network: nn.Module) -> None:
-        """Compile the blocks, which are alike, so that one kernel set serves all of them."""
+        """Compile the blocks, which are alike, so that one kernel set for each shape serves all of them."""
         if self.compiled:
             for block in network.transformer_blocks:
                 block.compile(dynamic=False)
@@ -186,7 +186,7 @@ class DenoiserTrainer:
         return parts | {"grad_norm": norm.detach()}
 
     def frame_loss(self, frames: Latents, texts: Tensor) -> Tensor:
-        """Error of single frames made from text at random noise levels. Not compiled: that is for one shape, clips."""
+        """Error of single frames made from text at random noise levels."""
         recipe, count = self.recipe, len(frames)
         options = {"generator": self.noise, "device": self.device}
         mean, std = recipe.frame_log_sigma
@@ -194,10 +194,8 @@ class DenoiserTrainer:
         sigma = (mean + std * level).exp().clamp(*recipe.sigma_limits)
         shown = (torch.rand(count, 1, 1, **options) >= recipe.drop_text).float()
         draw = FrameDraw(torch.randn(frames.target.shape, **options), sigma, shown)
-        with torch.compiler.set_stance("force_eager"):
-            return frame_loss(
-                self.network, frames, texts, draw, recipe.network.buffer_channels, recipe.network.fps
-            ).mean()
+        config = recipe.network
+        return frame_loss(self.network, frames, texts, draw, config.buffer_channels, config.fps).mean()
 
     def denoising_loss(self, batch: Latents, texts: Tensor | None, draw: Draw) -> Tensor:
         """Weighted squared error of the clean latents at random noise levels."""

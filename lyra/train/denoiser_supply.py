@@ -18,7 +18,6 @@ from torch import Tensor
 from lyra.teacher.codec import VideoCodec
 from lyra.train.denoiser import DenoiserTraining
 from lyra.train.denoiser_clips import Clip, Views, order, photo_clip, scene_clip
-from lyra.train.first_frames import A_SCENE, encode_frames, some_frames
 from lyra.train.latents import Bank, Latents, SceneFeed, Texts, encode
 from lyra.train.moving_scenes import Recording, moving_clips
 
@@ -28,13 +27,11 @@ TOGETHER = 6  # clips encoded at a time
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """A round of new latents (captions still in words), single frames of the same scenes if wanted."""
+    """A round of new latents, captions still in words."""
 
     clips: Latents
     captions: list[str]
     pans: bool = False
-    frames: Latents | None = None
-    frame_captions: tuple[str, ...] = ()
 
 
 class Maker:
@@ -65,10 +62,9 @@ class Maker:
         clips = self._pans() if pans_due else [clip for views in scenes for clip in self._films(views)]
         clock.lap("warping")
         latents = encode(clips, self.codec, self.recipe.network, [0] * len(clips))
-        frames, words = self._frames(scenes)
         clock.lap("encoding")
         self.pans, self.films = self.pans + pans_due * len(clips), self.films + (not pans_due) * len(clips)
-        return Made(latents, [clip.caption for clip in clips], pans_due, frames, words)
+        return Made(latents, [clip.caption for clip in clips], pans_due)
 
     def _scenes(self, wait: float) -> list[Views | Recording]:
         """Up to two scenes of the right size, still ones on the device."""
@@ -94,28 +90,21 @@ class Maker:
         chosen = torch.randint(len(self.photos), (TOGETHER,), generator=self.generator).tolist()
         return [photo_clip(self.photos[index], frames, self.size, self.generator) for index in chosen]
 
-    def _frames(self, scenes: list[Views | Recording]) -> tuple[Latents | None, tuple[str, ...]]:
-        """Single frames of still scenes with their captions."""
-        scenes = [views for views in scenes if isinstance(views, Views)]
-        if self.recipe.first_frames <= 0 or not scenes:
-            return None, ()
-        images = torch.cat([some_frames(views, A_SCENE, self.generator) for views in scenes])
-        words = tuple(views.caption for views in scenes for _ in range(A_SCENE))
-        return encode_frames(images, self.codec, [0] * len(images)), words
-
 
 class Supply:
-    """Banks of scenes, of photographs and of single frames with captions, filled by a thread that works the maker.
+    """Banks of scenes and of photographs, filled by a thread that works the maker, and one of single frames.
 
-    `capacity` clips of scenes have room. The thread makes at most `pace` clips a second; call `stop` at the end.
+    `capacity` clips of scenes have room; `frames` are complete from the start, if there are any. The thread makes at
+    most `pace` clips a second; call `stop` at the end.
     """
 
-    def __init__(self, maker: Maker, texts: Texts, capacity: int, pace: float = float("inf")) -> None:
-        self.maker, self.recipe, self.texts, self.pace = maker, maker.recipe, texts, pace
+    def __init__(
+        self, maker: Maker, texts: Texts, capacity: int, frames: Bank | None = None, pace: float = float("inf")
+    ) -> None:
+        self.maker, self.recipe, self.texts, self.frames, self.pace = maker, maker.recipe, texts, frames, pace
         pans = bool(maker.photos) and self.recipe.photos > 0
         self.scenes = Bank(capacity)
         self.pans = Bank(max(1, round(capacity * self.recipe.photos))) if pans else None
-        self.frames = Bank(2 * capacity) if self.recipe.first_frames > 0 else None
         self._ready: queue.Queue[Made | BaseException] = queue.Queue(maxsize=4)
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -157,8 +146,6 @@ class Supply:
             if isinstance(made, BaseException):
                 raise made
             (self.pans if made.pans else self.scenes).add(self._named(made.clips, made.captions))
-            if made.frames is not None:
-                self.frames.add(self._named(made.frames, made.frame_captions))
             count += len(made.clips)
 
     def _named(self, latents: Latents, captions: Sequence[str]) -> Latents:

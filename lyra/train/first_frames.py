@@ -1,34 +1,58 @@
 """Training on single frames with captions, so that the denoiser can also make a first frame from text alone.
 
-Frames are drawn from all paths of a rendered scene, mirrored at random (captions name no sides) but never recoloured
-(they name colours), and kept as latents of one frame. The loss is that of denoising with nothing given but the text,
-which is left out now and then for guidance.
+Frames are drawn from all paths of the rendered scenes that are there when training begins, each as it is and mirrored
+(captions name no sides) but never recoloured (they name colours), and kept as latents of one frame. The loss is that of
+denoising with nothing given but the text, which is left out now and then for guidance.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from lyra.scene import require
 from lyra.teacher.codec import SIGMA_DATA, VideoCodec
 from lyra.teacher.cosmos import CosmosDenoiser
 from lyra.teacher.first_frame import unconditioned
 from lyra.train.clip_data import to_signed
-from lyra.train.denoiser_clips import Views
-from lyra.train.latents import Latents
+from lyra.train.latents import Bank, Latents, Texts
 
-A_SCENE = 16  # frames taken each time a scene is read
+A_SCENE = 30  # frames taken of each scene at most
 
 
-def some_frames(views: Views, count: int, generator: torch.Generator) -> Float[Tensor, "n 3 h w"]:
-    """Random frames of a scene in [-1, 1], half of them mirrored."""
-    paths, frames = views.rgb.shape[:2]
-    chosen = torch.randint(paths * frames, (count,), generator=generator)
-    images = to_signed(views.rgb[chosen // frames, chosen % frames]).permute(0, 3, 1, 2)
-    mirrored = (torch.rand(count, generator=generator) < 0.5).to(images.device)
-    return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+def some_frames(
+    rgb: UInt8[np.ndarray, "p t h w 3"], count: int, generator: torch.Generator
+) -> UInt8[np.ndarray, "n h w 3"]:
+    """At most so many different frames of a scene, in random order; all paths begin with the same one."""
+    paths, frames = rgb.shape[:2]
+    places = [(0, 0), *((path, frame) for path in range(paths) for frame in range(1, frames))]
+    chosen = torch.randperm(len(places), generator=generator)[:count].tolist()
+    return np.stack([rgb[places[index]] for index in chosen])
+
+
+def frame_bank(
+    folders: Sequence[Path], size: tuple[int, int], codec: VideoCodec, texts: Texts, generator: torch.Generator
+) -> Bank:
+    """Latents of single frames (height, width) of rendered scenes that stand still, with their captions."""
+    device, found = codec.mean.device, []
+    for folder in folders:
+        facts, rgb = json.loads((folder / "scene.json").read_text()), np.load(folder / "rgb.npy", mmap_mode="r")
+        if facts["dynamic"] or rgb.shape[2:4] != size:
+            continue
+        images = torch.from_numpy(some_frames(rgb, A_SCENE, generator)).to(device)
+        images = to_signed(images).permute(0, 3, 1, 2)
+        rows = [texts.row(facts["caption"])] * 2 * len(images)
+        found.append(encode_frames(torch.cat([images, images.flip(-1)]), codec, rows))
+    require(len(found) > 0, f"none of {len(folders)} rendered scenes stands still and has frames of {size}")
+    bank = Bank(sum(len(latents) for latents in found))
+    while found:
+        bank.add(found.pop())
+    return bank
 
 
 @torch.no_grad()

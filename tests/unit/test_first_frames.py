@@ -1,7 +1,10 @@
 """First frames from text: conditioning, sampling, agreement, and that a tiny network learns what words look like."""
 
+import json
+import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from denoiser_cases import NETWORK, RECIPE
@@ -14,9 +17,8 @@ from lyra.teacher.first_frame import TextSampling, agreement, first_frame, paint
 from lyra.teacher.sampler import MiniSampling
 from lyra.text import Encoder
 from lyra.train.denoiser import DenoiserTrainer
-from lyra.train.denoiser_clips import Views
-from lyra.train.first_frames import A_SCENE, encode_frames, some_frames, text_gain
-from lyra.train.latents import Latents
+from lyra.train.first_frames import A_SCENE, encode_frames, frame_bank, some_frames, text_gain
+from lyra.train.latents import Latents, Texts
 from lyra.train.processes import Processes
 
 CAPTIONS = ("A kitchen. Red walls, daylight.", "A bedroom with two lamps. Blue walls, lamp light in the evening.")
@@ -91,13 +93,35 @@ def test_text_makes_a_share_of_training_and_is_saved_with_the_weights(tmp_path):
         first_frame(teacher, torch.zeros(1, 16, 64), 30, 48)
 
 
-def test_frames_of_a_scene_are_its_own_or_mirrored():
-    rgb = torch.randint(0, 256, (3, 5, 32, 48, 3), dtype=torch.uint8)
-    views = Views(rgb, torch.ones(3, 2, 32, 48), torch.zeros(3, 5, 4, 4), torch.eye(3), "a wall")
-    images = some_frames(views, A_SCENE, torch.Generator().manual_seed(0))
-    whole = rgb.flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
-    known = torch.cat([whole, whole.flip(-1)])
-    nearest = torch.cdist(images.flatten(1), known.flatten(1)).amin(1)
-    assert float(nearest.max()) < 0.1  # worst measured: 0.03
-    latents = encode_frames(images, tiny_codec(), [1] * A_SCENE)
-    assert latents.target.shape == (A_SCENE, 4, 1, 4, 6) and latents.warp.shape[1] == 0 and len(latents) == A_SCENE
+def test_frames_of_scenes_are_kept_both_ways_with_their_captions(tmp_path):
+    captions, wholes = ("a wall", "a red wall"), []
+    for index, caption in enumerate(captions):
+        folder = tmp_path / f"train-{index}"
+        folder.mkdir()
+        rgb = np.random.default_rng(index).integers(0, 256, (3, 5, 32, 48, 3), dtype=np.uint8)
+        rgb[:, 0] = rgb[0, 0]
+        np.save(folder / "rgb.npy", rgb)
+        (folder / "scene.json").write_text(json.dumps({"dynamic": False, "caption": caption}))
+        wholes.append(rgb)
+    moving = tmp_path / "train-2"
+    shutil.copytree(folder, moving)
+    (moving / "scene.json").write_text(json.dumps({"dynamic": True, "caption": "a man"}))
+
+    found = some_frames(wholes[0], A_SCENE, torch.Generator())
+    assert len(found) == 13 and len(np.unique(found.reshape(13, -1), axis=0)) == 13  # 3 x 4 and the one they share
+    assert len(some_frames(wholes[0], 4, torch.Generator())) == 4
+
+    texts = Texts(NETWORK, torch.device("cpu"), lambda caption: torch.full((1, NETWORK.text_channels), len(caption)))
+    folders, codec = sorted(tmp_path.iterdir()), tiny_codec()
+    bank = frame_bank(folders, (32, 48), codec, texts, torch.Generator())
+    frames = bank.draw(200, torch.Generator())
+    assert len(bank) == 4 * 13 and frames.target.shape[1:] == (4, 1, 4, 6) and frames.warp.shape[1] == 0
+    assert set(frames.caption.tolist()) == {1, 2} and len(texts.table) == 3
+    image = torch.from_numpy(wholes[1][1, 2]).permute(2, 0, 1)[None].float() / 127.5 - 1
+    for known in (image, image.flip(-1)):
+        latent = encode_frames(known, codec, [2]).target.float()
+        whole = bank.draw(2000, torch.Generator())
+        nearest = (whole.target - latent).abs().flatten(1).amax(1)
+        assert float(nearest.min()) < 0.02 and int(whole.caption[nearest.argmin()]) == 2  # worst measured: 0
+    with pytest.raises(InputError, match="stands still"):
+        frame_bank([moving], (32, 48), codec, texts, torch.Generator())
