@@ -99,10 +99,10 @@ def _refined(imagined: Imagined, scene: Gaussians, surface: str, steps: int, job
     unit, device = imagined.view.unit, machine.drawing(job.device)
 
     def make() -> dict[str, Tensor]:
-        cache = imagined.view.cache(job.device)
-        known = torch.stack([cache.warp(path.cameras.to(job.device)).mask.cpu() for path in imagined.paths])
-        paths, late = chosen(known)
-        targets = decode_videos(imagined, job, paths)[0][:, late].flatten(0, 1)
+        warps = list(imagined.warps(job.device))
+        paths, late = chosen(torch.stack([warped.mask.cpu() for warped in warps]))
+        targets = decode_videos(imagined, job, paths, [warps[path] for path in paths])[0][:, late].flatten(0, 1)
+        del warps  # a quarter of a gigabyte
         cameras = in_world(imagined.cameras[torch.tensor(paths), late].flatten(), unit).to(device)
         with job.stage("refining", steps) as tell:
             fixed = scene.seen if surface == "photo" else None

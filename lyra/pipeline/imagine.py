@@ -1,7 +1,7 @@
 """From a photograph to what the teacher imagines along six camera paths: depth, cache, warps, latents, videos."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import torch
@@ -22,6 +22,7 @@ from lyra.teacher.codec import VideoCodec
 from lyra.teacher.cosmos import CameraRequest, CosmosTeacher
 from lyra.teacher.known import with_known
 from lyra.teacher.sampler import KarrasSchedule
+from lyra.teacher.warp import Warped
 
 Source = str | os.PathLike | bytes | Tensor
 """A photograph: a file, its bytes, or a tensor [3, h, w] in [0, 1]."""
@@ -46,6 +47,12 @@ class Imagined:
         c2w, K = (torch.stack([getattr(path.cameras, name) for path in self.paths]) for name in ("c2w", "K"))
         return Cameras(c2w, K, first.width, first.height)
 
+    def warps(self, device: torch.device) -> Iterator[Warped]:
+        """What the photograph shows along each path."""
+        cache = self.view.cache(device)
+        for path in self.paths:
+            yield cache.warp(path.cameras.to(device))
+
 
 def imagine(
     image: Source,
@@ -64,7 +71,7 @@ def imagine(
     """
     order, job = Order(quality, trajectories, motion, seed, str(model), size), job or Job()
     imagined = imagine_latents(image, order, job, parts=())
-    videos, warps = decode_videos(imagined, job)
+    videos, warps = decode_videos(imagined, job, range(len(imagined.paths)), imagined.warps(job.device))
     kinds = tuple(path.kind for path in imagined.paths)
     cameras = in_world(imagined.cameras, imagined.view.unit)
     report = imagined.facts | finished(job)
@@ -163,22 +170,20 @@ def draft(codec: VideoCodec, asked: CameraRequest) -> Float[Tensor, "b c lt lh l
 
 @torch.no_grad()
 def decode_videos(
-    imagined: Imagined, job: Job, paths: Sequence[int] | None = None
+    imagined: Imagined, job: Job, paths: Sequence[int], warps: Iterable[Warped]
 ) -> tuple[UInt8[Tensor, "v t 3 h w"], UInt8[Tensor, "v t 3 h w"]]:
-    """RGB frames of these paths (None: of all) with what the photo shows put back in, and the warps alone."""
-    codec, cache = job.network("codec", imagined.order.model, models.codec), imagined.view.cache(job.device)
-    videos, warps = [], []
-    chosen = range(len(imagined.paths)) if paths is None else paths
-    with job.stage("frames", len(chosen)) as tell:
-        for count, index in enumerate(chosen):
+    """RGB frames of these paths with what the photo shows put back in, and the warps (one for each path) alone."""
+    codec = job.network("codec", imagined.order.model, models.codec)
+    videos, bare = [], []
+    with job.stage("frames", len(paths)) as tell:
+        for count, (index, shown) in enumerate(zip(paths, warps, strict=True)):
             video = codec.decode_raw(imagined.latents[index, None].to(job.device))[0].transpose(0, 1)
-            shown = cache.warp(imagined.paths[index].cameras.to(job.device))
             warp = 0.5 + 0.5 * shown.image
             videos.append(to_uint8(with_known(0.5 + 0.5 * video.float(), warp, shown.mask)).cpu())
-            warps.append(to_uint8(warp).cpu())
+            bare.append(to_uint8(warp).cpu())
             tell(count + 1)
     release()
-    return torch.stack(videos), torch.stack(warps)
+    return torch.stack(videos), torch.stack(bare)
 
 
 def in_world(cameras: Cameras, unit: float) -> Cameras:
