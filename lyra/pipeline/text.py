@@ -154,31 +154,25 @@ def sharpness(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
 
 @torch.no_grad()
 def _mini(reading: Reading, candidates: int, order: Order, job: Job) -> tuple[Tensor, Tensor]:
-    """Pictures and their agreement with the text, each kept as soon as it is made."""
+    """Pictures, made together, and their agreement with the text."""
     tokens = Encoder.load().tokens(reading)[None]
     hashes = models.hashes(order.model, ("codec", "denoiser"))
     form, sampling = order.format, TextSampling()
-    teacher, images, agreements = None, [], []
-    with job.stage("picture", candidates) as tell:
-        for index in range(candidates):
-            seed = order.seed + index
-            key = key_of(machine.versions(job.device), hashes, tokens.tolist(), seed, vars(sampling), vars(form))
+    seeds = list(range(order.seed, order.seed + candidates))
+    with job.stage("picture", sampling.steps) as tell:
 
-            def make(seed: int = seed) -> dict[str, Tensor]:
-                nonlocal teacher  # loaded once, and only if a picture needs it
-                teacher = teacher or job.network("teacher", order.model, models.teacher)
-                cond = first_frame(teacher, tokens, form.height, form.width, job.device)
-                latents = paint(teacher, cond, [seed], sampling)
-                image = 0.5 + 0.5 * teacher.codec.decode(latents)[:, :, 0].float()
-                return {"image": image.clamp(0, 1), "agreement": agreement(teacher, latents, tokens.to(job.device))}
+        def make() -> dict[str, Tensor]:
+            teacher = job.network("teacher", order.model, models.teacher)
+            cond = first_frame(teacher, tokens.expand(candidates, -1, -1), form.height, form.width, job.device)
+            latents = paint(teacher, cond, seeds, sampling, lambda step: tell(step.index + 1))
+            images = [0.5 + 0.5 * teacher.codec.decode(latent[None])[:, :, 0].float() for latent in latents]
+            agreements = agreement(teacher, latents, tokens.to(job.device))
+            return {"images": torch.cat(images).clamp(0, 1), "agreements": agreements}
 
-            made = job.kept(f"picture_{index}", key, make)
-            images.append(made["image"].cpu())
-            agreements.append(made["agreement"].cpu())
-            tell(index + 1)
-    del teacher
+        key = key_of(machine.versions(job.device), hashes, tokens.tolist(), seeds, vars(sampling), vars(form))
+        made = job.kept("pictures", key, make)
     release()
-    return torch.cat(images), torch.cat(agreements)
+    return made["images"].cpu(), made["agreements"].cpu()
 
 
 def _standard(values: Float[Tensor, " n"]) -> Float[Tensor, " n"]:

@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_picture_and_is_kept(model, tmp_path):
     first = paint_candidates(PROMPT, seed=5, job=job, **order)
     again = paint_candidates(PROMPT, seed=5, job=job, **order)
     other = paint_candidates(PROMPT, seed=6, **order)
-    assert job.resumed == ["picture_0"] and torch.equal(first.image, again.image)
+    assert job.resumed == ["pictures"] and torch.equal(first.image, again.image)
     assert not torch.equal(first.image, other.image)
 
 
