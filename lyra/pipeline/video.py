@@ -56,8 +56,8 @@ def generate_video(
     form = order.format
     with job.stage("reading"):
         footage = read_footage(video, form.width, form.height, form.frames, clip.start, clip.seconds, clip.fps)
-    base = (machine.versions(job.device), footage.digest, clip.cameras, hashes["depth"])
     given = None if clip.cameras is None else read_given(clip.cameras)
+    base = (machine.versions(job.device), footage.digest, None if given is None else given.digest, hashes["depth"])
     filmed = Filmed(footage, surveyed(footage, given, order, job, key_of(base)))
     key = key_of(base, hashes, asdict(order) | {"trajectories": None, "model": None})
     scene, paths = scene_of(filmed, order, job, key)

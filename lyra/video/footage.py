@@ -44,8 +44,8 @@ class Footage:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what the model sees."""
-        head = f"{tuple(self.frames.shape)} {self.fps:.9g}".encode()
+        """SHA-256 of what the model sees, and of where in its source it lies (given cameras are chosen by that)."""
+        head = f"{tuple(self.frames.shape)} {self.fps:.9g} {self.full_size} {self.index.tolist()}".encode()
         return hashlib.sha256(head + self.frames.contiguous().numpy().tobytes()).hexdigest()
 
     def fitted(self, cameras: Cameras) -> Cameras:

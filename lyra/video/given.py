@@ -9,6 +9,7 @@
 All use OpenCV axes. Nothing is downloaded and none of these programs is needed.
 """
 
+import hashlib
 import importlib
 import os
 import tempfile
@@ -36,6 +37,16 @@ class Given:
     cameras: Cameras
     depth: Float[Tensor, "n h w"] | None
     what: str
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of cameras and depth, wherever they were read."""
+        cameras = self.cameras
+        tensors = (cameras.c2w, cameras.K, *(() if self.depth is None else (self.depth,)))
+        found = hashlib.sha256(f"{cameras.width}x{cameras.height} {[tuple(t.shape) for t in tensors]}".encode())
+        for tensor in tensors:
+            found.update(tensor.contiguous().numpy().tobytes())
+        return found.hexdigest()
 
     def of(self, footage: Footage) -> "Given":
         """What belongs to the frames of a video, at their size.

@@ -83,6 +83,22 @@ def test_the_square_moves_before_a_wall_that_is_stored_once(made):
     assert all(still < len(each) < len(scene) for each in shown)
 
 
+def test_a_run_goes_on_if_the_contents_of_the_given_cameras_are_the_same(model, clip, tmp_path):
+    """Wherever they lie; other cameras in the same place start anew."""
+    order, place = Order("draft", 1, size=(96, 64), model=model), tmp_path / "cameras.json"
+
+    def resumed(cameras: Path) -> list[str]:
+        job = Job("cpu", folder=tmp_path / "kept")
+        return generate_video(clip / "clip.mp4", order, Clip(cameras=str(cameras)), job).report["resumed"]
+
+    assert resumed(clip / "cameras.json") == []
+    place.write_bytes((clip / "cameras.json").read_bytes())
+    assert resumed(place) == ["survey", "latents_clockwise", "gaussians"]
+    cameras = load_cameras(place)
+    save_cameras(replace(cameras, K=cameras.K * torch.tensor([1.1, 1.1, 1.0])[:, None]), place)
+    assert resumed(place) == []
+
+
 def test_weights_with_time_conditioning_are_asked_for_moments(model, clip, tmp_path):
     """Such weights give a set of Gaussians a moment; what does not change is kept once."""
     small = replace(
