@@ -60,9 +60,15 @@ class MovingTruth:
 
 
 def moving_truths(folder: Path, most: int | None = None, skip: int = 0) -> Iterator[MovingTruth]:
-    """The moving scenes of the public evaluation set, in their order. Raises InputError if there are none."""
+    """The moving scenes of the public evaluation set, in their order: `most` of them after the first `skip`.
+
+    Raises InputError if there are none.
+    """
     found = [path.parent for path in sorted(folder.glob("*/cameras.json")) if '"dynamic": true' in path.read_text()]
-    require(len(found) > skip, f"{folder} holds {len(found)} moving scenes; give the public evaluation set")
+    require(
+        len(found) > skip,
+        f"{folder} holds {len(found)} moving scenes, and {skip} are to be left out; give the public evaluation set",
+    )
     for place in found[skip : None if most is None else skip + most]:
         try:
             yield _read(place)

@@ -58,6 +58,16 @@ def test_what_moves_is_found_from_the_video_camera_itself(truth, filmed):
     assert float((found == filmed.survey.moving[0]).float().mean()) > 0.99
 
 
+def test_scenes_are_chosen_by_their_order(truth):
+    place = Path("tests/assets/eval_worlds")
+    names = sorted(path.name for path in place.glob("*_moving_*"))
+    assert truth.footage.name == names[0] and len(names) == 4
+    assert [each.footage.name for each in moving_truths(place, 1, skip=2)] == names[2:3]
+    assert [each.footage.name for each in moving_truths(place, 5, skip=3)] == names[3:]
+    with pytest.raises(InputError, match="4 moving scenes, and 4 are to be left out"):
+        next(moving_truths(place, skip=4))
+
+
 def test_folders_without_moving_scenes_are_refused(tmp_path):
     with pytest.raises(InputError, match="0 moving scenes"):
         next(moving_truths(tmp_path))
