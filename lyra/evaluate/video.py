@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from lyra.evaluate.scores import Scores, region_scores
 from lyra.evaluate.true_scenes import enlarged
+from lyra.pipeline import machine
 from lyra.pipeline.job import Job
 from lyra.pipeline.order import Order
 from lyra.pipeline.video import scene_of
@@ -30,6 +31,9 @@ from lyra.video.footage import Footage
 
 Moment = Callable[[float], Gaussians]
 """What exists at a time in seconds."""
+
+Draw = Callable[[Gaussians, Cameras], Float[Tensor, "3 h w"]]
+"""What a camera sees, on the CPU."""
 
 _ASIDE = 0.6  # of the preset's way: where the camera stands that looks for flicker
 
@@ -140,7 +144,7 @@ class VideoEvaluation:
             seconds = (time.perf_counter() - began) * share
             drawn = torch.stack([self._draw(at(float(view.times)), view, behind) for view in truth.views])
             self._score(name, drawn, truth, filmed, frames)
-            shaking = flicker(at, filmed) if name in ("video", "unprojected") else float("nan")
+            shaking = flicker(at, filmed, self._draw) if name in ("video", "unprojected") else float("nan")
             self.facts.setdefault(name, []).append((seconds, count, shaking))
             self.columns.append(name)
             for row, index in zip(rows, ends, strict=True):
@@ -183,9 +187,12 @@ class VideoEvaluation:
         for region, scores in region_scores(drawn, truth.images.float() / 255, masks, self.lpips).items():
             self.scores.add(name, region, scores)
 
-    def _draw(self, gaussians: Gaussians, camera: Cameras, behind: Float[Tensor, "3"]) -> Float[Tensor, "3 h w"]:
-        device = self.job.device
-        return render(gaussians.to(device), camera.to(device), behind.to(device)).rgb.clamp(0, 1).cpu()
+    def _draw(
+        self, gaussians: Gaussians, camera: Cameras, behind: Float[Tensor, "3"] | None = None
+    ) -> Float[Tensor, "3 h w"]:
+        device = machine.drawing(self.job.device)
+        behind = None if behind is None else behind.to(device)
+        return render(gaussians.to(device), camera.to(device), behind).rgb.clamp(0, 1).cpu()
 
     def results(self) -> dict:
         """All numbers: means over pictures; of seconds, Gaussians and flicker means over scenes."""
@@ -211,12 +218,12 @@ def unprojected(filmed: Filmed, frame: int) -> Gaussians:
     return pixels(filmed.survey.cameras[frame], filmed.footage.frames[frame], depth, known & ~edge)
 
 
-def flicker(at: Moment, filmed: Filmed, frames: int | None = None) -> float:
+def flicker(at: Moment, filmed: Filmed, draw: Draw, frames: int | None = None) -> float:
     """Mean change of a pixel from frame to frame, of 255, before a camera that stands aside of the first one."""
     start, depth = filmed.survey.cameras[0], filmed.survey.unit
     camera = PRESETS["swing"].cameras(start, 5, depth, _ASIDE)[1]
     count, rate = frames or len(filmed.footage), filmed.footage.fps
-    pictures = torch.stack([render(at(frame / rate), camera).rgb.clamp(0, 1) for frame in range(count)])
+    pictures = torch.stack([draw(at(frame / rate), camera) for frame in range(count)])
     return 255 * float(pictures.diff(dim=0).abs().mean())
 
 

@@ -50,7 +50,7 @@ def test_a_frozen_video_neither_moves_nor_flickers(filmed):
     still = frozen(filmed, 7)
     assert bool((still.footage.frames == filmed.footage.frames[7]).all()) and not still.survey.moving.any()
     made = unprojected(still, 0)
-    assert flicker(lambda _: made, still, frames=3) == 0
+    assert flicker(lambda _: made, still, lambda *seen: render(*seen).rgb, frames=3) == 0
 
 
 def test_what_moves_is_found_from_the_video_camera_itself(truth, filmed):
