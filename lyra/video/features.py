@@ -68,3 +68,9 @@ def match(a: Features, b: Features) -> np.ndarray:
     clear = 2 - 2 * first < _RATIO**2 * (2 - 2 * second)
     rows = np.flatnonzero(mutual & clear)
     return np.stack([rows, best[rows]], 1)
+
+
+def match_all(a: Features, others: list[Features]) -> list[np.ndarray]:
+    """`match` with each of the others, several at a time."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda b: match(a, b), others))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lyra.scene import Cameras
 from lyra.video.adjust import Observations, adjust
-from lyra.video.features import Features, detect_all, match, opencv
+from lyra.video.features import Features, detect_all, match, match_all, opencv
 
 _PIXELS = 1.5 / 448  # largest error of an inlier, as a share of the picture's width
 _STILL, _STILL_SHARE = 0.75 / 448, 0.2  # a matched point that moved less stands still; so many must, in every frame
@@ -77,29 +77,30 @@ def solve(frames: Float[Tensor, "t 3 h w"], depth: Float[Tensor, "t h w"], K: Fl
     Frames and depth may be on any device; the track is on the CPU.
     """
     features = detect_all(frames)
-    if is_still(features, frames.shape[-1]):
+    pairs = match_all(features[0], features)
+    if is_still(features, pairs, frames.shape[-1]):
         cameras = _cameras(np.tile(np.eye(4), (len(frames), 1, 1)), K, frames)
         nothing = Anchors(torch.zeros(0, 2), torch.zeros(0))
-        return Track(cameras, [nothing] * len(frames), True, _strangers(features, frames))
-    return _Solver(features, depth.cpu(), K, frames).run()
+        return Track(cameras, [nothing] * len(frames), True, _strangers(pairs, frames))
+    return _Solver(features, pairs, depth.cpu(), K, frames).run()
 
 
-def _strangers(features: list[Features], frames: Float[Tensor, "t 3 h w"]) -> list[int]:
+def _strangers(pairs: list[np.ndarray], frames: Float[Tensor, "t 3 h w"]) -> list[int]:
     """Frames that share with the first one neither features nor the colour of half of the pixels: another shot."""
     other = ((frames - frames[0]).abs().amax(1) > ALIKE).float().mean((1, 2)) > 0.5
-    return [i for i in other.nonzero()[:, 0].tolist() if len(match(features[0], features[i])) < _FEWEST]
+    return [i for i in other.nonzero()[:, 0].tolist() if len(pairs[i]) < _FEWEST]
 
 
-def is_still(features: list[Features], width: int) -> bool:
+def is_still(features: list[Features], pairs: list[np.ndarray], width: int) -> bool:
     """Whether a fifth of the matches stands where it was in the first frame: if the camera moves, next to none do.
 
-    The rest may belong to something large that moves. Pictures without features count as still.
+    The rest may belong to something large that moves. Pictures without features count as still. `pairs` are the matches
+    of the first frame with each.
     """
     moved = 0
-    for later in features[1:]:
-        pairs = match(features[0], later)
-        shift = np.linalg.norm(features[0].places[pairs[:, 0]] - later.places[pairs[:, 1]], axis=1)
-        moved += len(pairs) >= _FEWEST and (shift < _STILL * width).mean() < _STILL_SHARE
+    for later, found in zip(features[1:], pairs[1:], strict=True):
+        shift = np.linalg.norm(features[0].places[found[:, 0]] - later.places[found[:, 1]], axis=1)
+        moved += len(found) >= _FEWEST and (shift < _STILL * width).mean() < _STILL_SHARE
     return bool(moved <= 0.1 * len(features))
 
 
@@ -117,8 +118,10 @@ def trusted(depth: Float[Tensor, "h w"], places: np.ndarray) -> np.ndarray:
 class _Solver:
     """One run over the frames in their order."""
 
-    def __init__(self, features: list[Features], depth: Tensor, K: Tensor, frames: Tensor) -> None:
-        self.features, self.depth, self.frames = features, depth, frames
+    def __init__(
+        self, features: list[Features], pairs: list[np.ndarray], depth: Tensor, K: Tensor, frames: Tensor
+    ) -> None:
+        self.features, self.first, self.depth, self.frames = features, pairs, depth, frames
         self.K, self.lens = K.double().numpy(), K
         self.world, self.keys, self.lost = _World(), [], []
         self.poses = [np.eye(4)]  # world to camera
@@ -154,8 +157,10 @@ class _Solver:
         """Find the pose of a frame; the point of each of its features (-1: none), and which agree with the pose."""
         features = self.features[index]
         ids = np.full(len(features), -1)
-        for key in (*self.keys[:1], *self.keys[-2:]):
-            pairs = match(key.features, features)
+        for number, key in enumerate(self.keys):
+            if 0 < number < len(self.keys) - 2:
+                continue  # the first one and the last two are enough
+            pairs = match(key.features, features) if number else self.first[index]
             known = key.ids[pairs[:, 0]] >= 0
             ids[pairs[known, 1]] = key.ids[pairs[known, 0]]
         rows = np.flatnonzero(ids >= 0)
