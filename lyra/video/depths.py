@@ -166,15 +166,16 @@ def upright(
     for name in names[known].unique().tolist():
         own = known & (names == name)
         place = log.new_full((len(log),), torch.nan)
-        for i in own.flatten(1).any(1).nonzero()[:, 0].tolist():
+        shown = own.flatten(1).any(1).nonzero()[:, 0]
+        for i in shown.tolist():
             place[i] = log[i][own[i]].quantile(_NEAREST)
             if still:
                 rest = behind[own[i]].quantile(_BEFORE, interpolation="lower")  # "linear" between infinities is NaN
                 place[i] = torch.minimum(place[i], rest - _RELIEF)
         padded = functional.pad(place[None, None], (2, 2), value=torch.nan)[0, 0]
-        place = padded.unfold(0, 5, 1).nanmean(-1)[:, None, None]
-        flat = place + _RELIEF * ((log - place) / _RELIEF).tanh()
-        made = torch.where(own, flat.exp(), made)
+        place = padded.unfold(0, 5, 1).nanmean(-1)[shown, None, None]
+        flat = place + _RELIEF * ((log[shown] - place) / _RELIEF).tanh()
+        made[shown] = torch.where(own[shown], flat.exp(), made[shown])
     return made
 
 
