@@ -16,6 +16,7 @@ from lyra.video.track import ALIKE, Anchors
 _ROUNDS, _TIE = 10, 20.0  # of reweighting; anchors that a slope of 1 is worth
 _FEWEST = 12  # anchors that set a scale
 _NEAR = 0.08  # relative depth within which two views see one surface
+_THROUGH = 1.2  # a view whose surfaces about a pixel are all so many times as far sees through the place
 _OTHERS = 8  # frames that each frame is compared with
 _NEAREST, _BEFORE = 0.25, 0.1  # quantiles of log depth: of a moving thing itself; of what is behind it
 _RELIEF, _COARSE = 0.025, 4  # half of the log depth that a moving thing spans: no edge within it; pixels
@@ -108,7 +109,8 @@ def moving_parts(
     """Pixels whose surface is not found where it should be in most of the frames that could see it.
 
     Each frame is looked up, at half size, in up to eight others spread over the video. A place hidden there says
-    nothing; a colour that is not found within a pixel of where the place should be speaks for motion.
+    nothing; a colour that is not found within a pixel of where the place should be speaks for motion, and so does a
+    view that sees through the place (what comes nearer along the line of sight keeps its colour).
     """
     size = tuple(frames.shape[-2:])
     half = tuple(max(1, side // 2) for side in size)
@@ -116,7 +118,8 @@ def moving_parts(
     maps = functional.interpolate(torch.cat([frames, far[:, None]], 1), half, mode="bilinear", antialias=True)
     high = functional.max_pool2d(maps[:, :3], 3, 1, 1)
     low = -functional.max_pool2d(-maps[:, :3], 3, 1, 1)
-    sought = torch.cat([maps[:, 3:], low, high], 1)
+    near = -functional.max_pool2d(-maps[:, 3:], 5, 1, 2)
+    sought = torch.cat([maps[:, 3:], low, high, near], 1)
     small, others = (
         cameras.to(frames.device).resize(*half),
         torch.linspace(0, len(frames) - 1, _OTHERS + 1).round().long().unique(),
@@ -130,10 +133,10 @@ def _is_moving(
     index: int,
     others: Int64[Tensor, " o"],
     own: Float[Tensor, "4 h w"],
-    sought: Float[Tensor, "t 7 h w"],
+    sought: Float[Tensor, "t 8 h w"],
     cameras: Cameras,
 ) -> Bool[Tensor, "h w"]:
-    """The vote of some frames (log depth, lowest and highest colours around a pixel) on the pixels of one."""
+    """The vote of some frames (log depth, lowest and highest colours, nearest log depth) on the pixels of one."""
     height, width = own.shape[-2:]
     points = cameras[index].unproject(own[3].exp()).reshape(1, -1, 3).expand(len(others), -1, -1)
     where, z = cameras[others].project(points)
@@ -143,8 +146,9 @@ def _is_moving(
     )[:, :, 0]
     speaks = (z > 0) & (grid.abs() < 1).all(-1) & (seen[:, 0].exp() >= (1 - _NEAR) * z)
     colour = own[:3].flatten(1)
-    differs = ((colour < seen[:, 1:4] - ALIKE) | (colour > seen[:, 4:] + ALIKE)).any(1)
-    heard, against = speaks.sum(0), (speaks & differs).sum(0)
+    differs = ((colour < seen[:, 1:4] - ALIKE) | (colour > seen[:, 4:7] + ALIKE)).any(1)
+    through = seen[:, 7].exp() > _THROUGH * z
+    heard, against = speaks.sum(0), (speaks & (differs | through)).sum(0)
     return ((heard > 0) & (against > _VOTE * heard)).view(height, width)
 
 
