@@ -59,7 +59,7 @@ def test_what_moves_is_told_from_what_stands_still(moving):
 def test_what_comes_nearer_moves_though_its_colour_stays():
     """Measured in the last frame: all of it found, nothing without depth; 0.3 % of the rest taken for moving.
 
-    In the first half of the frames nothing is found: where it is then is later hidden by itself, and nobody contradicts.
+    In the first half of the frames nothing is found: what is there is later hidden by itself, and nobody contradicts.
     """
     cameras = camera_path(FRAMES, 0.05)
     frames, depth, _ = film(cameras, moves=False)
