@@ -29,6 +29,8 @@ _PICTURES = {*_STILL, ".webp"}
 # FFmpeg's default repeats each chroma sample and rounds roughly: 33 dB where these flags give 50 dB (smooth picture).
 _FULL_CHROMA = Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 _EXACT, _EXACT_SMALLER = Interpolation.BICUBIC | _FULL_CHROMA, Interpolation.AREA | _FULL_CHROMA
+# PyAV 19 replaces what is not UTF-8 in titles and the like by itself, and knows the option no more.
+_ANY_TITLE = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _WHOLE = 0.9  # share of the length that a file announces: sound, or the last picture, may last a little longer
 _BY_PILLOW = {".gif", ".webp", ".apng"}  # FFmpeg ignores GIF transparency and cannot read animated WebP
 
@@ -150,7 +152,7 @@ def _decode(path: Path, max_pixels: int | None, notes: list[str]) -> Iterator[tu
     """Frames by FFmpeg. Damage after the first frame ends the video with a note."""
     count, first, time = 0, 0.0, 0.0
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(str(path), **_ANY_TITLE) as container:
             require(
                 len(container.streams.video) > 0,
                 f"{path}: holds no picture ({'sound only' if container.streams.audio else 'no video stream'})",
