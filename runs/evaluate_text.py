@@ -3,7 +3,8 @@
 Prompts are captions of held-out scenes; pictures come from `lyra.pipeline.text`, several seeds each. The judge
 (lyra/evaluate/text.py) is fitted to true frames of the other scenes. Rows: true frames of the held-out scenes (what
 the judge can see at best), made pictures, the chosen ones, and the same by chance (captions exchanged). With --model
-none only the judge and the true frames are measured, which shows how far it can be trusted.
+none only the judge and the true frames are measured, which shows how far it can be trusted. With --kept the judge and
+what it needs of the true frames lie in a file, made if it is missing, so that other weights are judged without renders.
 
 Written to --out: metrics.json, table.md, sheet.png (a true frame | one picture a seed; the captions in metrics.json).
 """
@@ -21,6 +22,7 @@ from torch.nn import functional
 
 from lyra.depth.encoder import Encoder
 from lyra.evaluate.text import SIGNS, Asked, Judge, asked, diversity, features
+from lyra.io.atomic import replacing_file
 from lyra.io.images import save_image
 from lyra.metrics import frechet_distance
 from lyra.pipeline import Job
@@ -34,10 +36,11 @@ SIDES = (256, 448)
 def arguments() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--worlds", type=Path, required=True, help="rendered scenes")
+    parser.add_argument("--worlds", type=Path, help="rendered scenes")
     parser.add_argument("--worlds-val", type=Path, help="held-out scenes (default: some of --worlds, by name)")
     parser.add_argument("--held-out", type=float, default=0.04, help="share of --worlds held out, as in training")
     parser.add_argument("--backbone", type=Path, required=True, help="backbone.safetensors of runs/fetch_backbone.py")
+    parser.add_argument("--kept", type=Path, help="file of the judge and the features of true frames")
     parser.add_argument("--model", default="mini", help="mini, a folder, or none")
     parser.add_argument("--prompts", type=int, default=60)
     parser.add_argument("--seeds", type=int, default=4)
@@ -48,8 +51,13 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def half(images: Tensor) -> Tensor:
+    """Pictures [n, 3, h, w] in [0, 1] at half size."""
+    return functional.interpolate(images, scale_factor=0.5, mode="bilinear", antialias=True).clamp(0, 1)
+
+
 class TrueFrames:
-    """Frames of rendered rooms: features [n, d], captions, which scene each is of, and the first frames."""
+    """Frames of rendered rooms: features [n, d], captions, which scene each is of, and the first frames, small."""
 
     def __init__(self, folders: list[Path], frames: int, encoder: Encoder) -> None:
         self.captions, self.scenes, self.first, found = [], [], [], []
@@ -62,7 +70,7 @@ class TrueFrames:
             places = torch.randint(rgb.shape[0] * rgb.shape[1], (frames,), generator=generator).tolist()
             chosen = [rgb[0, 0]] + [rgb[i // rgb.shape[1], i % rgb.shape[1]] for i in places[1:]]
             images = torch.from_numpy(np.stack(chosen)).permute(0, 3, 1, 2).float() / 255
-            self.first.append(images[0])
+            self.first.append((255 * half(images[:1])).byte())
             found.append(features(images, encoder))
             self.scenes += [len(self.first) - 1] * frames
             self.captions.append(facts["caption"])
@@ -73,6 +81,24 @@ class TrueFrames:
     def asked(self) -> Asked:
         """The attributes of every frame."""
         return asked(self.captions)[self.scene]
+
+
+def judged(args: argparse.Namespace, encoder: Encoder) -> tuple[Judge, TrueFrames, int]:
+    """The judge, the true frames of held-out scenes, and to how many rooms it was fitted."""
+    if args.kept and args.kept.is_file():
+        with torch.serialization.safe_globals([Judge, TrueFrames]):
+            return torch.load(args.kept)
+    require(args.worlds is not None, "--worlds must be given where no judge is kept")
+    folders = static_scenes(args.worlds)
+    known = [f for f in folders if args.worlds_val or not is_held_out(f.name, args.held_out)]
+    kept = static_scenes(args.worlds_val) if args.worlds_val else [f for f in folders if f not in known]
+    train, held = TrueFrames(known, args.frames, encoder), TrueFrames(kept, args.frames, encoder)
+    with torch.enable_grad():
+        found = Judge(train.features, train.asked), held, len(train.first)
+    if args.kept:
+        with replacing_file(args.kept) as temporary:
+            torch.save(found, temporary)
+    return found
 
 
 def make(args: argparse.Namespace, captions: list[str], began: float) -> list[Painted]:
@@ -134,9 +160,8 @@ def sheet(held: TrueFrames, made: list[Painted], path: Path, rows: int = 15) -> 
     """A true frame and all its rivals, row by row, at half size."""
     pictures: list[Tensor] = []
     for first, painted in list(zip(held.first, made, strict=False))[:rows]:
-        pictures.append(torch.cat([first, *painted.images], 2))
-    whole = torch.cat(pictures, 1)[None]
-    save_image(functional.interpolate(whole, scale_factor=0.5, mode="bilinear", antialias=True)[0], path)
+        pictures.append(torch.cat([*(first / 255), *half(painted.images)], 2))
+    save_image(torch.cat(pictures, 1), path)
 
 
 @torch.no_grad()
@@ -144,19 +169,14 @@ def main() -> None:
     """Judge, true frames, pictures, numbers."""
     args, began = arguments(), time.monotonic()
     args.out.mkdir(parents=True, exist_ok=True)
-    folders = static_scenes(args.worlds)
-    known = [f for f in folders if args.worlds_val or not is_held_out(f.name, args.held_out)]
-    kept = static_scenes(args.worlds_val) if args.worlds_val else [f for f in folders if f not in known]
     encoder = Encoder()
     encoder.load_state_dict({name: value.float() for name, value in load_file(args.backbone).items()})
     encoder = encoder.eval().to("cuda" if args.device != "cpu" and torch.cuda.is_available() else "cpu")
-    train, held = TrueFrames(known, args.frames, encoder), TrueFrames(kept, args.frames, encoder)
-    with torch.enable_grad():
-        judge = Judge(train.features, train.asked)
-    print(f"judge: {len(train.first)} rooms; held out: {len(held.first)} rooms", flush=True)
+    judge, held, rooms = judged(args, encoder)
+    print(f"judge: {rooms} rooms; held out: {len(held.first)} rooms", flush=True)
     made = [] if args.model == "none" else make(args, held.captions[: args.prompts], began)
     results = measure(judge, held, made, encoder)
-    results |= {"rooms": {"judge": len(train.first), "held_out": len(held.first)}, "prompts": len(made)}
+    results |= {"rooms": {"judge": rooms, "held_out": len(held.first)}, "prompts": len(made)}
     results["pictures"] = [painted.report for painted in made]
     (args.out / "metrics.json").write_text(json.dumps(results, indent=1) + "\n")
     (args.out / "table.md").write_text(table(results["judged"]))

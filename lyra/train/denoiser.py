@@ -132,7 +132,19 @@ class DenoiserTrainer:
             self.critic = Critic(judge.to(self.device), self.recipe.adversarial, self.recipe.critic_rate)
 
     def start_from(self, state: dict[str, Tensor]) -> None:
-        """Begin with these weights instead of random ones."""
+        """Begin with these weights instead of random ones.
+
+        Weights of a network without text have zeros in all layers that read it, and zeros would never move: a product
+        of two zeros has no gradient. Such layers keep their start values.
+        """
+        mine = self.network.state_dict()
+        silent = [
+            index
+            for index in range(len(self.network.transformer_blocks))
+            if not bool(state[f"transformer_blocks.{index}.attn2.to_v.weight"].any())
+        ]
+        parts = tuple(f"transformer_blocks.{index}.{name}." for index in silent for name in ("attn2", "norm2"))
+        state = {name: mine[name] if name.startswith(parts) else value for name, value in state.items()}
         self.network.load_state_dict(state)
         self.average.load_state_dict(state)
 

@@ -93,6 +93,23 @@ def test_text_makes_a_share_of_training_and_is_saved_with_the_weights(tmp_path):
         first_frame(teacher, torch.zeros(1, 16, 64), 30, 48)
 
 
+def test_weights_that_never_read_text_can_learn_to():
+    recipe = replace(RECIPE, first_frames=1.0)
+    trainer, texts = DenoiserTrainer(recipe, Processes.start("cpu"), 0), torch.randn(2, 16, 64)
+    readers = ("attn2.to", "norm2")
+    silent = {n: v * 0 if any(r in n for r in readers) else v for n, v in trainer.network.state_dict().items()}
+    trainer.start_from(silent)
+    target = torch.randn(4, 4, 2, 4, 6)
+    clips = Latents(target, target, torch.zeros(4, 16, 2, 4, 6), torch.zeros(4, dtype=torch.long))
+    frames = Latents(target[:2, :, :1], target[:2, :0, :1], target[:2, :0, :1], torch.ones(2, dtype=torch.long))
+    for _ in range(4):
+        trainer.train_step(clips, texts, trainer.draw(target.shape), 1e-2, frames)
+    before = trainer.network.state_dict()
+    assert all(bool(before[n].any()) for n in silent if "attn2.to" in n), "the text path stayed silent"
+    trainer.start_from(before)  # weights that read text are taken as they are
+    assert all(torch.equal(value, before[name]) for name, value in trainer.average.state_dict().items())
+
+
 def test_frames_of_scenes_are_kept_both_ways_with_their_captions(tmp_path):
     captions, wholes = ("a wall", "a red wall"), []
     for index, caption in enumerate(captions):
