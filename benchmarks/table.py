@@ -25,10 +25,14 @@ def _jobs() -> list[tuple[str, str, str, str]]:
     cpu = _last(runs, "generate", quality="standard", device="cpu")
     memory = _last(runs, "generate peak memory, host", quality="standard", device="cpu")
     loaded, six = _last(runs, "generate, loaded"), _last(runs, "six trajectories", device="cuda")
+    clips = _lines("video.jsonl")
+    clip, clip_loaded = _last(clips, "video", quality="standard", device="cpu"), _last(clips, "video, loaded")
     warp = _last(_lines("warp.jsonl"), "warp", size=[1280, 704], device="cuda")
     return [
         ("Photograph to viewer, mini", f"{cpu['value']:.0f} s, {memory['value']:.1f} GB", "2 cores", cpu["commit"]),
         ("Photograph to scene, mini, networks in memory", f"{loaded['value']:.1f} s", "H100", loaded["commit"]),
+        ("Video of 25 frames to 4D viewer, mini", f"{clip['value']:.0f} s", "2 cores", clip["commit"]),
+        ("The same, networks in memory", f"{clip_loaded['value']:.1f} s", "H100", clip_loaded["commit"]),
         ("Six videos of the teacher, mini", f"{six['value']:.2f} s", "H100", six["commit"]),
         ("Warp of a 1280x704 photograph to 121 views", f"{warp['value']:.2f} s", "H100", warp["commit"]),
     ]

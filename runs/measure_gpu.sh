@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Everything that is promised of one CUDA GPU, measured in one call of BUDGET seconds (480): kernels against their torch
-# forms, gsplat against the float64 reference, warp, the main job with networks in memory, six mini trajectories, the
-# published sizes with random weights, and last, with the time that is left, per-scene optimisation beside the student.
+# forms, gsplat against the float64 reference, warp, the main job and a video with networks in memory, six mini
+# trajectories, the published sizes with random weights, and last, with the time that is left, per-scene optimisation beside the student.
 #   LPIPS=... bash runs/measure_gpu.sh OUT [PART ...]
 # Each part has its own time limit and log (OUT/PART.log), and one that fails does not stop the others. OUT/parts.jsonl
 # tells how each ended (exit 124: it ran into its limit; 1 of a benchmark: a demand is missed, or it failed, see the log).
@@ -13,7 +13,7 @@ OUT="${1:?output folder}" BUDGET="${BUDGET:-480}" TINY="${TINY:-}"
 LPIPS="${LPIPS:-cache/lpips/lpips_alex.safetensors}" SCRATCH="${SCRATCH:-$(mktemp -d)}" PYTHON="${PYTHON:-python3}"
 shift
 PARTS=("$@")
-[ "$#" -gt 0 ] || PARTS=(machine kernels warp generate decoder step gen3c student)
+[ "$#" -gt 0 ] || PARTS=(machine kernels warp generate video decoder step gen3c student)
 export PYTHONPATH="${PYTHONPATH:+$PYTHONPATH:}." PYTHONUNBUFFERED=1 PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True
 mkdir -p "$OUT"
 SMALL=() RECORD=(--record)
@@ -69,11 +69,12 @@ part machine 60 bash -c machine
 part kernels 150 bash -c kernels
 part warp 60 "$PYTHON" -m benchmarks.warp "${RECORD[@]}" "${SMALL[@]}"
 part generate 90 "$PYTHON" -m benchmarks.generate --loaded "${RECORD[@]}" ${TINY:+--size 96 64}
+part video 90 "$PYTHON" -m benchmarks.video --loaded "${RECORD[@]}" ${TINY:+--quality draft}
 part decoder 90 "$PYTHON" -m benchmarks.full_scale maps decoder "${RECORD[@]}" "${SMALL[@]}"
 part step 120 "$PYTHON" -m benchmarks.full_scale step "${RECORD[@]}" "${SMALL[@]}"
 part gen3c 80 "$PYTHON" -m benchmarks.full_scale gen3c "${RECORD[@]}" "${SMALL[@]}"
 part student "$BUDGET" bash -c 'student "$@"' student ${TINY:+--scenes 1 --optimise-steps 3}
-for name in warp generate full_scale; do
+for name in warp generate video full_scale; do
   [ ! -f "benchmarks/results/$name.jsonl" ] || cp "benchmarks/results/$name.jsonl" "$OUT/"
 done
 grep -h -E "^missed|^failed|passed|Error" "$OUT"/*.log
