@@ -5,10 +5,9 @@ evaluation included. A second call with the same --state goes on where the first
 give both the same --schedule-seconds (training time planned over all calls), from which learning rate and the switch to
 few steps follow; without it the schedule ends with this call. With --first-frames the network also learns to make
 single frames from their captions (`lyra generate --text`): those of the still scenes below --worlds and --rooms that
-are there when training begins (scenes below --rooms may have few frames: 13 pictures of a new room teach more than 150
-of one). What text means is shipped, nothing is fetched. --init starts from weights that were trained before, also
-without text. Several processes (torchrun) share the scenes and
-average their gradients; the batch of the recipe is that of each process.
+are there when training begins (scenes below --rooms may have few frames). What text means is shipped, nothing is
+fetched. --init starts from weights that were trained before, also without text. Several processes (torchrun) share the
+scenes and average their gradients; the batch of the recipe is that of each process.
 
 Written to --out: config.json and model.safetensors (int8 by rows, averaged few-step weights with their sampling; if the
 ones from before do better with the same noise levels on the held-out scenes, those), base/ (the ones from before),

@@ -6,7 +6,8 @@
 #   $CODEC        folder of the codec trained by runs/train_codec.sh
 #   $PHOTOS       photographs from runs/fetch_photos.py (default cache/photos.zip)
 #   $LPIPS        LPIPS weights for the evaluation (optional), from python -m lyra.metrics.lpips_weights cache/lpips
-#   $FIRST_FRAMES single frames made from their captions for each clip, like 0.33 (optional: without, no text is learnt)
+#   $FIRST_FRAMES single frames made from their captions for each clip (optional: without, no text is learnt). They must be
+#                 many: 16 with --batch 32, and --rooms DIR with rooms rendered for them (docs/text.md)
 #   $GPUS         number of GPUs (default 1)
 # One call lasts SECONDS_PER_CALL; the first 70 % of the training denoise, the rest learns few steps. A second call with
 # the same STATE goes on; then give both the same SCHEDULE (seconds of training over all calls).

@@ -29,6 +29,7 @@ from lyra.text import Encoder, Reading, read
 
 LONGEST, MOST = 1000, 16  # characters of a prompt, candidates
 KNOWS = "rooms (kitchen, bedroom, office ...), furniture, colours, materials and light"
+EARLY = "mini follows colours, materials and light of a text; its rooms and furniture are hardly recognisable yet"
 _SHARPNESS = 0.5  # weight of sharpness beside agreement, both in standard deviations over the candidates
 
 
@@ -89,6 +90,7 @@ def paint_candidates(
     if hub is None:
         require_text_weights(order.model)
         reading, notes = checked(prompt)
+        notes += (EARLY,) if order.model == "mini" else ()
         images, agreements = _mini(reading, candidates, order, job)
     else:
         prompt, notes = sized(prompt), ()

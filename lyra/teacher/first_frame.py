@@ -24,8 +24,8 @@ _JUDGED_LEVELS = (0.5, 1.0, 2.0, 4.0)  # noise at which text still decides what 
 class TextSampling:
     """Steps and guidance of a first frame; guidance g adds g times the difference that the text makes."""
 
-    steps: int = 24
-    guidance: float = 2.0
+    steps: int = 12
+    guidance: float = 3.0
     sigma_min: float = 0.02
     sigma_max: float = 80.0
 

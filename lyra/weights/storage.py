@@ -3,6 +3,7 @@
 Matrices and convolution kernels (two or more dimensions, at least 4096 elements) are stored as float16, or as int8 with
 one float16 scale a row (the first dimension), value = scale x integer; the integers of a tensor are stored as a Huffman
 code (raw deflate without matches: they repeat nothing, but small ones are frequent), which saves 8 % and loses nothing.
+int7 is the same with integers of at most 63, which saves another bit a number.
 Everything smaller, and what float16 cannot hold, stays float32; tensors of integers stay as they are; of large ones
 that are all zero only the shape is kept. The safetensors header says for every tensor how it was stored and its shape,
 and holds the config and a checksum, so a mixed, cut or damaged folder is refused.
@@ -25,9 +26,10 @@ from torch import Tensor
 from lyra.io.atomic import replacing_file
 from lyra.scene import InputError, require
 
-PRECISIONS = ("float32", "float16", "int8")
+PRECISIONS = ("float32", "float16", "int8", "int7")
 SMALLEST = 4096  # elements; what is smaller saves nothing
 _LARGEST_HALF = 65504.0
+_LARGEST = {"int8": 127, "int7": 63}
 _SCALE = ":scale"  # no parameter of a torch module can be called so
 _RAW_DEFLATE = -15  # of zlib: no header, no checksum; the file has one
 _HEADER = "lyra-weights-1"
@@ -38,7 +40,7 @@ def save_folder(
 ) -> None:
     """Write `tensors` and `config` (JSON values) to a folder, which is made if need be; other files in it stay.
 
-    `precision` is that of the big matrices: float32, float16 or int8. Each file appears whole or not at all. A kill
+    `precision` is that of the big matrices: float32, float16, int8 or int7. Each file appears whole or not at all. A kill
     between the two leaves a pair that `load_folder` refuses or one that belongs together, never a mixture.
 
     Raises InputError for values that are NaN or infinite.
@@ -55,9 +57,9 @@ def save_folder(
         value = value.float() if value.is_floating_point() else value
         require(bool(value.isfinite().all()), f"{folder}: {name} holds NaN or infinity, so it is not saved")
         kind = _kind(value, precision)
-        layout[name] = {"stored": kind, "shape": list(value.shape)}
-        if kind == "int8":
-            integers, stored[name + _SCALE] = quantise(value)
+        layout[name] = {"stored": "int8" if kind in _LARGEST else kind, "shape": list(value.shape)}
+        if kind in _LARGEST:
+            integers, stored[name + _SCALE] = quantise(value, _LARGEST[kind])
             stored[name] = _packed(integers)
         elif kind != "zeros":
             stored[name] = value.to(getattr(torch, kind)).contiguous().clone()
@@ -111,14 +113,16 @@ def fingerprint(folder: str | os.PathLike) -> str:
     return digest.hexdigest()[:16]
 
 
-def quantise(value: Float[Tensor, "n ..."]) -> tuple[Int8[Tensor, "n ..."], Float16[Tensor, " n"]]:
-    """Integers in [-127, 127] and a scale a row: the error of each number is at most half its row's scale."""
+def quantise(
+    value: Float[Tensor, "n ..."], largest: int = 127
+) -> tuple[Int8[Tensor, "n ..."], Float16[Tensor, " n"]]:
+    """Integers up to `largest` and a scale a row: the error of each number is at most half its row's scale."""
     peak = value.flatten(1).abs().amax(1)
-    scale = (peak / 127).half()
-    short = scale.float() * 127 < peak  # rounded down: the largest number would not fit
+    scale = (peak / largest).half()
+    short = scale.float() * largest < peak  # rounded down: the largest number would not fit
     scale = torch.where(short, torch.nextafter(scale, torch.full_like(scale, torch.inf)), scale)
     step = scale.float().clamp_min(torch.finfo(torch.float32).tiny).reshape(-1, *[1] * (value.ndim - 1))
-    return (value / step).round().clamp(-127, 127).to(torch.int8), scale
+    return (value / step).round().clamp(-largest, largest).to(torch.int8), scale
 
 
 def _kind(value: Tensor, precision: str) -> str:

@@ -37,7 +37,7 @@ def network(seed: int = 0) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8", "int7"])
 def test_what_is_saved_comes_back(tmp_path, precision):
     tensors = network()
     save_folder(tmp_path / "new", tensors, CONFIG, precision)
@@ -48,7 +48,8 @@ def test_what_is_saved_comes_back(tmp_path, precision):
         assert torch.equal(loaded[name], tensors[name])
     assert loaded["count"] == 7 and loaded["count"].dtype == torch.int64 and loaded["on"].tolist() == [True, False]
     # worst measured relative errors of the rows: 4.9e-4 (float16, half a unit of 11 bits), 4.0e-3 (int8, 0.5 / 127)
-    limit = {"float32": 0.0, "float16": 2**-11, "int8": 0.5 / 127 * 1.01}[precision]
+    limits = {"float32": 0.0, "float16": 2**-11, "int8": 0.5 / 127 * 1.01, "int7": 0.5 / 63 * 1.01}
+    limit = limits[precision]
     for name in ("matrix", "kernel", "half"):
         wanted = tensors[name].float().flatten(1)
         error = (loaded[name].flatten(1) - wanted).abs()
@@ -56,13 +57,14 @@ def test_what_is_saved_comes_back(tmp_path, precision):
         assert bool((error <= limit * wanted.abs().amax(1, keepdim=True)).all())
 
 
-def test_int8_is_less_than_a_quarter_of_float32(tmp_path):
+def test_integers_are_less_than_a_quarter_of_float32(tmp_path):
     tensors = {"w": torch.randn(512, 512, generator=torch.Generator().manual_seed(0))}
     sizes = {}
-    for precision in ("float32", "float16", "int8"):
+    for precision in ("float32", "float16", "int8", "int7"):
         save_folder(tmp_path / precision, tensors, CONFIG, precision)
         sizes[precision] = (tmp_path / precision / "model.safetensors").stat().st_size
     assert sizes["float16"] < 0.51 * sizes["float32"] and sizes["int8"] < 0.24 * sizes["float32"]
+    assert sizes["int7"] < 0.88 * sizes["int8"]  # measured: 0.87
 
 
 def test_a_network_computes_nearly_the_same(tmp_path):
