@@ -13,7 +13,7 @@ from torch import Tensor
 from lyra.scene.rotations import quat_to_matrix
 
 _STEPS, _HUBER = 12, 1.0  # pixels
-_TIE = 20.0  # pixels of error that a change of a point by its own depth is worth
+_TIE = 1.0  # pixels of error that a change of a point by its own depth is worth; 20 held poses to wrong depth
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +43,20 @@ def adjust(
                 break
         else:
             damping *= 10
-    return poses, points
+    return _at_scale(poses, points, start)
+
+
+def _at_scale(poses: Tensor, points: Tensor, start: Tensor) -> tuple[Tensor, Tensor]:
+    """The world about its first camera at the scale that its points had at the start: weak ties let it drift."""
+    turn, shift = poses[0, :3, :3], poses[0, :3, 3]
+    before, after = (places @ turn[2] + shift[2] for places in (start, points))
+    factor = (before / after)[(before > 0) & (after > 0)].median()
+    if not bool(factor.isfinite()):
+        return poses, points
+    center = -turn.T @ shift
+    scaled = poses.clone()
+    scaled[:, :3, 3] = factor * poses[:, :3, 3] - (1 - factor) * (poses[:, :3, :3] @ center)
+    return scaled, center + factor * (points - center)
 
 
 def _residuals(poses: Tensor, points: Tensor, seen: Observations, K: Tensor) -> tuple[Tensor, Tensor]:
