@@ -40,8 +40,8 @@ def save_folder(
 ) -> None:
     """Write `tensors` and `config` (JSON values) to a folder, which is made if need be; other files in it stay.
 
-    `precision` is that of the big matrices: float32, float16, int8 or int7. Each file appears whole or not at all. A kill
-    between the two leaves a pair that `load_folder` refuses or one that belongs together, never a mixture.
+    `precision` is that of the big matrices: float32, float16, int8 or int7. Each file appears whole or not at all. A
+    kill between the two leaves a pair that `load_folder` refuses or one that belongs together, never a mixture.
 
     Raises InputError for values that are NaN or infinite.
     """
