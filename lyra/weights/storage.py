@@ -113,9 +113,7 @@ def fingerprint(folder: str | os.PathLike) -> str:
     return digest.hexdigest()[:16]
 
 
-def quantise(
-    value: Float[Tensor, "n ..."], largest: int = 127
-) -> tuple[Int8[Tensor, "n ..."], Float16[Tensor, " n"]]:
+def quantise(value: Float[Tensor, "n ..."], largest: int = 127) -> tuple[Int8[Tensor, "n ..."], Float16[Tensor, " n"]]:
     """Integers up to `largest` and a scale a row: the error of each number is at most half its row's scale."""
     peak = value.flatten(1).abs().amax(1)
     scale = (peak / largest).half()
