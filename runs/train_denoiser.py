@@ -254,6 +254,11 @@ def main() -> None:
         trainer.save(checkpoint)
         if processes.first:
             store(trainer, args.out, codec)
+            if stills is not None:  # equal losses: no word has an effect, which the training loss does not show
+                sample = stills.draw(64, torch.Generator().manual_seed(args.seed))
+                config = recipe.network
+                gain = text_gain(trainer.average, sample, texts.table, config.buffer_channels, config.fps)
+                print("text " + json.dumps(gain), flush=True)
 
     clock = Clock(STARTED + args.seconds - args.reserve, args.schedule_seconds)
     fill(trainer, supply, args.min_clips, clock.deadline)
