@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from lyra.depth.encoder import Encoder
 from lyra.evaluate.text import SIGNS, Asked, Judge, asked, diversity, features
-from lyra.io.atomic import replacing_file
+from lyra.io.atomic import replacing_file, write_json
 from lyra.io.images import save_image
 from lyra.metrics import frechet_distance
 from lyra.pipeline import Job
@@ -178,7 +178,7 @@ def main() -> None:
     results = measure(judge, held, made, encoder)
     results |= {"rooms": {"judge": rooms, "held_out": len(held.first)}, "prompts": len(made)}
     results["pictures"] = [painted.report for painted in made]
-    (args.out / "metrics.json").write_text(json.dumps(results, indent=1) + "\n")
+    write_json(args.out / "metrics.json", results)
     (args.out / "table.md").write_text(table(results["judged"]))
     print(table(results["judged"]), flush=True)
     if made:

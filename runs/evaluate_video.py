@@ -7,7 +7,6 @@ metrics.json, table.md and a picture a scene.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ import torch
 from lyra.evaluate.scores import markdown
 from lyra.evaluate.sheets import write_sheet
 from lyra.evaluate.video import VideoEvaluation, moving_truths
-from lyra.io.atomic import replacing_file
+from lyra.io.atomic import replacing_file, write_json
 from lyra.metrics import LPIPS
 from lyra.pipeline.job import Job
 from lyra.pipeline.models import hashes
@@ -45,8 +44,7 @@ def arguments() -> argparse.Namespace:
 def written(out: Path, evaluation: VideoEvaluation, facts: dict, method: str) -> None:
     """Write the results so far: a run that is cut off has not been for nothing."""
     results = evaluation.results() | facts
-    with replacing_file(out / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(results, indent=1) + "\n")
+    write_json(out / "metrics.json", results)
     tables = [
         markdown(results["sets"], MEASURES),
         markdown({"scene": results["methods"]}, ("seconds", "gaussians", "flicker")),

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import torch
 
+from lyra.io.atomic import write_json
 from lyra.metrics import LPIPS
 from lyra.teacher.codec import VideoCodec
 from lyra.train import clip_data, codec_eval
@@ -107,7 +108,7 @@ def finish(trainer: CodecTrainer, args: argparse.Namespace, data: Data, lpips: L
         "torch": torch.__version__,
         "clips_a_process": 0 if data.clips is None else len(data.clips),
     }
-    (args.out / "metrics.json").write_text(json.dumps(results, indent=1) + "\n")
+    write_json(args.out / "metrics.json", results)
     print(json.dumps(results, indent=1), flush=True)
     codec_eval.write_sheet(data.sets, outputs, args.out / "samples.png")
 

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from lyra.io.atomic import write_json
 from lyra.io.images import save_image
 from lyra.metrics import LPIPS
 from lyra.scene import InputError
@@ -152,7 +153,7 @@ def finish(trainer: DenoiserTrainer, args: argparse.Namespace, codec: VideoCodec
     teacher = store(trainer, args.out, codec)
     if not clips:
         print("no held-out scene was there to evaluate on", flush=True)
-        (args.out / "metrics.json").write_text(json.dumps(results, indent=1) + "\n")
+        write_json(args.out / "metrics.json", results)
         return
     lpips = LPIPS.load(args.lpips, "vgg").to(trainer.device) if args.lpips else None
     judge = Judge(clips, codec, recipe.network, lpips)
@@ -188,7 +189,7 @@ def finish(trainer: DenoiserTrainer, args: argparse.Namespace, codec: VideoCodec
     if teacher.sampling.text:
         results["first_frames"] = judge_first_frames(teacher, clips, args.out / "first_frames.png")
         print("first_frames", json.dumps(results["first_frames"]), flush=True)
-    (args.out / "metrics.json").write_text(json.dumps(results, indent=1) + "\n")
+    write_json(args.out / "metrics.json", results)
     judge.write_sheet([samples["base_35"], samples["few"]], args.out / "samples.png")
 
 
@@ -248,7 +249,7 @@ def main() -> None:
         trainer.restore(checkpoint)
         print(f"going on from step {trainer.step} ({trainer.elapsed:.0f} s)", flush=True)
     if processes.first:
-        (args.out / "recipe.json").write_text(json.dumps(recipe.as_dict(), indent=1) + "\n")
+        write_json(args.out / "recipe.json", recipe.as_dict())
 
     def save() -> None:
         trainer.save(checkpoint)

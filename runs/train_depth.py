@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from lyra.depth.mini import MiniDepth
+from lyra.io.atomic import write_json
 from lyra.train import depth_eval, depth_sheet
 from lyra.train.clip_data import load_photos
 from lyra.train.depth import PRESETS, Clock, DepthTrainer, fit, recipe_text
@@ -130,7 +131,7 @@ def finish(trainer: DepthTrainer, pool: FramePool, frames: Frames, args: argpars
         "device": torch.cuda.get_device_name() if trainer.device.type == "cuda" else "cpu",
         "torch": torch.__version__,
     }
-    (args.out / "metrics.json").write_text(json.dumps(results, indent=1) + "\n")
+    write_json(args.out / "metrics.json", results)
     (args.out / "card.md").write_text(card(results))
     print(json.dumps(results, indent=1), flush=True)
     depth_sheet.write_sheet(rows, args.out / "samples.png")

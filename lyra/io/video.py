@@ -29,7 +29,7 @@ _PICTURES = {*_STILL, ".webp"}
 # FFmpeg's default repeats each chroma sample and rounds roughly: 33 dB where these flags give 50 dB (smooth picture).
 _FULL_CHROMA = Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 _EXACT, _EXACT_SMALLER = Interpolation.BICUBIC | _FULL_CHROMA, Interpolation.AREA | _FULL_CHROMA
-# PyAV 19 replaces what is not UTF-8 in titles and the like by itself, and knows the option no more.
+# PyAV 19 reads titles and the like that are not UTF-8 by itself (surrogateescape), and knows the option no more.
 _ANY_TITLE = {"metadata_errors": "replace"} if int(av.__version__.split(".")[0]) < 19 else {}
 _WHOLE = 0.9  # share of the length that a file announces: sound, or the last picture, may last a little longer
 _BY_PILLOW = {".gif", ".webp", ".apng"}  # FFmpeg ignores GIF transparency and cannot read animated WebP
