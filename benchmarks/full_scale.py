@@ -28,12 +28,12 @@ from lyra.metrics import LPIPS
 from lyra.scene import Cameras
 from lyra.scene.lyra_paths import lyra_set
 from lyra.teacher import cosmos
-from lyra.teacher.causal_vae import VaeConfig
 from lyra.teacher.codec import COSMOS_CV8X8X8, VideoCodec
 from lyra.train.processes import Processes
 from lyra.train.student import StudentTrainer
 from lyra.train.student_data import Lesson
 from lyra.train.student_recipe import PUBLISHED
+from lyra.vae.causal_vae import VaeConfig
 
 PARTS = ("gen3c", "maps", "decoder", "step")
 

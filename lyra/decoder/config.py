@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from lyra.scene import require
+from lyra.vae.causal_vae import VaeConfig
 
 BASE_CHANNELS = 12  # distance 1, colour 3, scale 3, rotation 4, opacity 1
 
@@ -24,6 +25,10 @@ class DecoderConfig:
     offsets: largest xyz offset from the ray in such footprints, 0 = none. stride and time_stride: one Gaussian every so
     many pixels and frames. opacity_shift: added before the sigmoid. guide: the depth of the teacher's warped cache is
     given too, and the depth of a Gaussian is a correction of it (lyra/decoder/guide.py); needs depth "log".
+
+    trunk: sizes of the video codec whose RGB decoder, but for its last layer, takes the place of the token network
+    (FLAT; lyra/decoder/trunk.py). What is said under "Network" has then no meaning, every path is read alone, and times
+    cannot be given.
     """
 
     latent_channels: int = 16
@@ -50,6 +55,7 @@ class DecoderConfig:
     time_stride: int = 1
     opacity_shift: float = -2.0
     guide: bool = False
+    trunk: VaeConfig | None = None
 
     def __post_init__(self) -> None:
         cell = self.patch * self.codec_space
@@ -81,7 +87,17 @@ class DecoderConfig:
             not self.guide or (self.depth == "log" and self.codec_space % self.stride == 0),
             'decoder: guidance needs depth "log" and a stride that divides a latent cell',
         )
+        require(self.trunk is None or not self.times, "decoder: a codec as trunk takes no times; set times to False")
+        require(
+            self.trunk is None or self._fits(self.trunk),
+            "decoder: a codec as trunk needs the codec's latents and one Gaussian for each of its last cells (stride "
+            f"and time_stride equal to its patch), got {self.trunk}",
+        )
         require(self.offsets >= 0, f"decoder: offsets must be >= 0 footprints, got {self.offsets}")
+
+    def _fits(self, trunk: VaeConfig) -> bool:
+        ours = (self.latent_channels, self.codec_time, self.codec_space, self.stride, self.time_stride)
+        return ours == (trunk.latent_channels, trunk.time, trunk.space, trunk.patch, trunk.patch)
 
     @property
     def inner(self) -> int:
@@ -125,7 +141,8 @@ class DecoderConfig:
         """The inverse of `as_dict`; unknown names are an InputError."""
         unknown = sorted(values.keys() - cls.__dataclass_fields__.keys())
         require(not unknown, f"decoder: unknown settings {', '.join(unknown)}; this file is of another version")
-        return cls(**values)
+        trunk = values.get("trunk")
+        return cls(**{**values, "trunk": trunk and VaeConfig.from_dict(trunk)})
 
 
 RELEASED = DecoderConfig()

@@ -20,6 +20,7 @@ from lyra.decoder.blocks import LAYER_EPS, AttentionBlock, MambaBlock
 from lyra.decoder.config import DecoderConfig
 from lyra.decoder.guide import fill, stack
 from lyra.decoder.maps import Encode, MapMaker, Maps, Times
+from lyra.decoder.trunk import CodecTrunk
 from lyra.scene import Cameras, DynamicGaussians, Gaussians, require
 from lyra.weights import load_folder, save_folder
 
@@ -51,6 +52,9 @@ class SplatDecoder(nn.Module):
         self.maps = MapMaker(config, encode)
         self.bf16: bool | None = None
         self.recompute = False
+        if config.trunk is not None:
+            self.trunk = CodecTrunk(config)
+            return
         self.patch_embed = PatchEmbed(config.latent_channels, config)
         self.patch_plucker_embed = PatchEmbed(config.ray_channels, config)
         if config.guide:
@@ -124,7 +128,7 @@ class SplatDecoder(nn.Module):
         step = self.config.stride
         expected = [views, (frames - 1) // self.config.time_stride + 1, cameras.height // step, cameras.width // step]
         require(list(guide.shape) == expected, f"decoder: the guide must be {expected}, got {list(guide.shape)}")
-        return guide.to(self.enc_norm.weight.dtype)
+        return guide.to(next(self.parameters()).dtype)
 
     def moving(
         self,
@@ -163,10 +167,13 @@ class SplatDecoder(nn.Module):
     def network(self, latents: Float[Tensor, "b v c lt lh lw"], maps: Sequence[Maps]) -> Float[Tensor, "b v ch t h w"]:
         """Everything with weights: the head's numbers for every frame and output pixel."""
         batch, views, _, length, height, _ = latents.shape
+        precision, recompute = self._precision(latents.device), self.recompute and self.training
+        if self.config.trunk is not None:
+            return self.trunk(latents, maps, precision, recompute)
         x = self.tokens(latents, maps)
-        with self._precision(x.device):
+        with precision:
             for block in self.enc_blocks:
-                x = checkpoint(block, x, use_reentrant=False) if self.recompute and self.training else block(x)
+                x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
         with torch.autocast(x.device.type, enabled=False):
             x = self.enc_norm(x)
             grid = {"v": views, "t": length, "h": height // self.config.patch}
@@ -188,6 +195,11 @@ class SplatDecoder(nn.Module):
                 target = self.patch_time_embed_tgt(torch.stack([m.target for m in maps]).to(dtype))
                 x = x + (source + target.repeat(1, length, 1))[:, None]
             return x.flatten(1, 2)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The parts that hold most of the weights, in their order."""
+        return self.enc_blocks if self.config.trunk is None else self.trunk.up_blocks
 
     def save(self, folder: str | os.PathLike, precision: str = "float16") -> None:
         """Write config.json and model.safetensors; big matrices as float32, float16 or int8."""

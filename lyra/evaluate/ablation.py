@@ -37,7 +37,8 @@ BASE = {
 class Variant:
     """What differs from the full method, in words and as changed settings of the decoder and of every stage's loss.
 
-    prune: whether the last stage keeps only the most opaque. fused: whether all paths form one sequence. true: inputs
+    trunk: the codec's RGB decoder, with its trained weights, is the network. prune: whether the last stage keeps only
+    the most opaque. fused: whether all paths form one sequence. true: inputs
     and targets are true pictures, which breaks the rule of self-distillation. `paper` is the published (PSNR, SSIM,
     LPIPS) of its counterpart. Compare it with the variant `beside`.
     """
@@ -45,6 +46,7 @@ class Variant:
     about: str
     decoder: Mapping[str, object] = field(default_factory=dict)
     loss: Mapping[str, float] = field(default_factory=dict)
+    trunk: bool = False
     prune: bool = True
     fused: bool = True
     true: bool = False
@@ -74,6 +76,7 @@ VARIANTS: dict[str, Variant] = {
     "no_pruning": Variant("no pruning, no opacity loss", prune=False, paper=(24.55, 0.820, 0.237)),
     "no_guide": Variant("the cache's depth is not given", decoder={"guide": False}),
     "linear_depth": Variant("the published depth head, no guide", decoder=_LINEAR, beside="no_guide"),
+    "codec_trunk": Variant("the codec's RGB decoder instead of the token network (FLAT)", trunk=True),
     "no_offsets": Variant("Gaussians on the rays", decoder={"offsets": 0.0}),
     "absolute_scales": Variant("the published scale head", decoder={"scales": "absolute"}),
     "encoded_rays": Variant("rays through the codec, as published", decoder={"rays": "vae"}),
@@ -129,9 +132,10 @@ def train(
     log: Path | None = None,
 ) -> StudentTrainer:
     """The trained student of a variant; its loss goes to `log`. One seed for all: equal draws."""
-    trainer = StudentTrainer(
-        variant.recipe(base[1]), variant.config(base[0]), Processes(0, 1, device), 0, codec.encode_raw
-    )
+    config = replace(variant.config(base[0]), trunk=codec.config if variant.trunk else None)
+    trainer = StudentTrainer(variant.recipe(base[1]), config, Processes(0, 1, device), 0, codec.encode_raw)
+    if variant.trunk:
+        trainer.adopt(codec.vae)
     if not variant.fused:
         separate(trainer.decoder)
         separate(trainer.average)

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from lyra.scene import require
-from lyra.teacher.causal_vae import VaeConfig, build
+from lyra.vae.causal_vae import VaeConfig, build
 from lyra.weights.storage import load_folder, save_folder
 
 SIGMA_DATA = 0.5

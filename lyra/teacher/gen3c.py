@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from lyra.io.atomic import replacing_folder
 from lyra.scene import InputError, require
-from lyra.teacher.causal_vae import VaeConfig
 from lyra.teacher.codec import VideoCodec
 from lyra.teacher.convert import gen3c_state, load_strict, read_checkpoint, read_plain, tokenizer_state
 from lyra.teacher.cosmos import CosmosConfig, CosmosTeacher, build
 from lyra.teacher.offload import place
+from lyra.vae.causal_vae import VaeConfig
 
 NETWORK_FOLDERS = ("Gen3C-Cosmos-7B", "GEN3C-Cosmos-7B")
 TOKENIZER_FOLDER = "Cosmos-Tokenize1-CV8x8x8-720p"

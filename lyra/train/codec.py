@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from lyra.scene import require
-from lyra.teacher.causal_vae import ResidualBlock, VaeConfig
 from lyra.teacher.codec import MINI, VideoCodec
 from lyra.train import checkpoint
 from lyra.train.clip_data import ClipShape
 from lyra.train.codec_loss import CodecLossWeights, codec_loss
 from lyra.train.muon import Muon
+from lyra.vae.causal_vae import ResidualBlock, VaeConfig
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def shard(decoders: list[SplatDecoder], processes: Processes) -> None:
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view")
     mesh = init_device_mesh(processes.device.type, (processes.count,))
     for decoder in decoders:
-        for block in decoder.enc_blocks:
+        for block in decoder.blocks:
             fully_shard(block, mesh=mesh)
         fully_shard(decoder, mesh=mesh, reshard_after_forward=False)  # embeddings and head are small
 

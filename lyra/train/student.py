@@ -93,6 +93,11 @@ class StudentTrainer:
         for name in ("decoder", "average"):
             self._parts()[name].load_state_dict(decoder.state_dict())
 
+    def adopt(self, vae: nn.Module) -> None:
+        """Start the trunk from the trained codec's decoder (`VideoCodec.vae`)."""
+        for decoder in (self.decoder, self.average):
+            decoder.trunk.adopt(vae)
+
     @property
     def places(self) -> range:
         """The places in the batch that this process fills."""

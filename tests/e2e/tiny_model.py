@@ -8,10 +8,10 @@ import torch
 from lyra.decoder import MINI, SplatDecoder
 from lyra.depth.mini import MiniDepth
 from lyra.depth.network import DepthConfig, DepthNetwork
-from lyra.teacher.causal_vae import VaeConfig
 from lyra.teacher.codec import VideoCodec
 from lyra.teacher.cosmos import CosmosConfig, CosmosTeacher, build
 from lyra.teacher.sampler import MiniSampling
+from lyra.vae.causal_vae import VaeConfig
 
 CHANNELS = 16
 

@@ -5,9 +5,9 @@ import torch
 from einops import rearrange
 from golden_cases import Case, case, cases
 
-from lyra.teacher.causal_vae import VaeConfig
 from lyra.teacher.codec import VideoCodec
 from lyra.teacher.convert import load_strict, tokenizer_state
+from lyra.vae.causal_vae import VaeConfig
 
 
 def codec_of(recorded: Case, weights: dict) -> VideoCodec:

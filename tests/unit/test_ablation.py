@@ -29,7 +29,7 @@ def pool() -> TeacherPool:
 
 def test_every_variant_differs_from_all_others():
     whole = {
-        name: (variant.config(DECODER), variant.recipe(MINI), variant.fused, variant.true)
+        name: (variant.config(DECODER), variant.recipe(MINI), variant.trunk, variant.fused, variant.true)
         for name, variant in VARIANTS.items()
     }
     assert len(set(map(str, whole.values()))) == len(VARIANTS)

@@ -18,7 +18,6 @@ from denoiser_cases import NETWORK, RECIPE, SHAPE, batch, train
 from PIL import Image
 
 from lyra.scene import InputError
-from lyra.teacher.causal_vae import VaeConfig
 from lyra.teacher.codec import VideoCodec
 from lyra.teacher.cosmos import Conditioning, CosmosDenoiser
 from lyra.teacher.sampler import KarrasSchedule, MiniSampling
@@ -32,6 +31,7 @@ from lyra.train.denoiser_fit import Clock, fill, fit
 from lyra.train.denoiser_supply import Made, Maker, Supply
 from lyra.train.latents import Bank, SceneFeed, Source, Texts, read_views
 from lyra.train.processes import Processes
+from lyra.vae.causal_vae import VaeConfig
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 DEPTH = np.concatenate([[np.inf], np.linspace(0.5, 8.0, 65535)]).astype(np.float32)

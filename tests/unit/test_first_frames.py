@@ -10,7 +10,6 @@ import torch
 from denoiser_cases import NETWORK, RECIPE
 
 from lyra.scene import InputError
-from lyra.teacher.causal_vae import VaeConfig
 from lyra.teacher.codec import VideoCodec
 from lyra.teacher.cosmos import CosmosTeacher, build
 from lyra.teacher.first_frame import TextSampling, agreement, first_frame, paint, understands_text
@@ -20,6 +19,7 @@ from lyra.train.denoiser import DenoiserTrainer
 from lyra.train.first_frames import A_SCENE, encode_frames, frame_bank, some_frames, text_gain
 from lyra.train.latents import Latents, Texts
 from lyra.train.processes import Processes
+from lyra.vae.causal_vae import VaeConfig
 
 CAPTIONS = ("A kitchen. Red walls, daylight.", "A bedroom with two lamps. Blue walls, lamp light in the evening.")
 

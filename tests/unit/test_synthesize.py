@@ -21,13 +21,13 @@ from lyra.decoder import SplatDecoder
 from lyra.depth.mini import MiniDepth
 from lyra.depth.network import DepthConfig, DepthNetwork
 from lyra.scene import InputError
-from lyra.teacher.causal_vae import VaeConfig
 from lyra.teacher.codec import VideoCodec
 from lyra.train import shards
 from lyra.train.shards import ShardReader, stored_names
 from lyra.train.student_scenes import decode_depth, image_files, rendered_view
 from lyra.train.synthesis import SynthesisOptions
 from lyra.train.synthesize_job import SynthesisJob, run
+from lyra.vae.causal_vae import VaeConfig
 
 VAE = VaeConfig(encoder_channels=(8, 8, 8, 8), decoder_channels=(8, 8, 8, 8), layers=1, latent_channels=8)
 SMALL = Options(frames=9, size=(64, 32), shard_size=2, device="cpu")

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lyra.scene import InputError
-from lyra.teacher.causal_vae import Haar, InverseHaar, VaeConfig
 from lyra.teacher.codec import VideoCodec, to_uint8
+from lyra.vae.causal_vae import Haar, InverseHaar, VaeConfig
 
 SMALL = VaeConfig(encoder_channels=(8, 8, 16, 16), decoder_channels=(8, 16, 16, 16), layers=1)
 

@@ -17,7 +17,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 @pytest.mark.parametrize(("frames", "channels", "height", "width"), [(2, 24, 23, 30), (1, 96, 4, 6), (3, 8, 1, 1)])
 def test_kernels_are_group_norm(dtype, silu, frames, channels, height, width):
     """Share of the largest value; with the interpreter: float32 9e-7, float16 4e-4."""
-    from lyra.teacher.frame_norm_kernels import frame_norm
+    from lyra.vae.frame_norm_kernels import frame_norm
 
     g = torch.Generator().manual_seed(0)
     x = (3 + torch.randn(frames, channels, height, width, generator=g)).to(DEVICE, dtype).requires_grad_()

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from lyra.scene import InputError
-from lyra.teacher.causal_vae import VaeConfig
 from lyra.teacher.codec import VideoCodec
 from lyra.teacher.cosmos import MINI, CameraRequest, CosmosTeacher, build, forward, pool_masks
 from lyra.teacher.sampler import KarrasSchedule, Levels, MiniSampling
+from lyra.vae.causal_vae import VaeConfig
 
 SMALL = replace(MINI, heads=2, head_dim=24, blocks=2, adaln_rank=4, latent_channels=8, text_tokens=3)
 VAE = VaeConfig(encoder_channels=(8, 8, 8, 8), decoder_channels=(8, 8, 8, 8), layers=1, latent_channels=8)

@@ -148,7 +148,7 @@ class FrameNorm(nn.Module):
     def forward(self, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t h w"]:
         frames = _to_frames(x)
         if TRITON and x.is_cuda and self.norm.num_groups == 1:
-            from lyra.teacher.frame_norm_kernels import frame_norm
+            from lyra.vae.frame_norm_kernels import frame_norm
 
             frames = frame_norm(frames, self.norm.weight, self.norm.bias, self.norm.eps, self.silu)
         else:

@@ -1,0 +1,1 @@
+"""The structure of the Cosmos video autoencoder, shared by the teacher's codec and the splat decoder."""
