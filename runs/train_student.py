@@ -64,6 +64,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pool", type=int, help="samples held by a process (52 MB each, moving ones 107)")
     parser.add_argument("--sampler-steps", type=int, help="replaces the sampler saved with the denoiser")
     parser.add_argument("--guide", action=argparse.BooleanOptionalAction, default=False, help="give the cache's depth")
+    parser.add_argument(
+        "--trunk", action="store_true", help="the codec's RGB decoder as network (lyra/decoder/trunk.py)"
+    )
     parser.add_argument("--size", type=int, nargs=3, default=(25, 256, 448), metavar=("FRAMES", "HEIGHT", "WIDTH"))
     parser.add_argument("--seconds", type=float, default=480, help="time for this whole call")
     parser.add_argument("--schedule-seconds", type=float, help="training time over all calls (default: this call's)")
@@ -173,12 +176,21 @@ def main() -> None:
     recipe = replace(PRESETS[args.preset], batch=processes.count * PRESETS[args.preset].batch)
     if args.pool is not None:
         recipe = replace(recipe, pool=args.pool)
-    config = replace(MINI, latent_channels=source.codec.spec.channels, guide=args.guide, times=args.moving > 0)
+    codec = source.codec
+    config = replace(
+        MINI,
+        latent_channels=codec.spec.channels,
+        guide=args.guide,
+        times=args.moving > 0,
+        trunk=codec.config if args.trunk else None,
+    )
     lpips = None if args.lpips is None else LPIPS.load(args.lpips, "vgg").to(processes.device)
     train_scenes, val_scenes = split_scenes(args)
-    trainer = StudentTrainer(recipe, config, processes, args.seed, source.codec.encode_raw)
+    trainer = StudentTrainer(recipe, config, processes, args.seed, codec.encode_raw)
     if args.init is not None:
         trainer.begin_with(SplatDecoder.load(args.init))
+    elif args.trunk:
+        trainer.adopt(codec.vae)
     pool = TeacherPool(series(args, train_scenes, source, processes), source.codec, processes.device)
     checkpoint = args.state / "checkpoint.pt"
     if checkpoint.is_file():

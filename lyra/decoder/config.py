@@ -157,7 +157,6 @@ MINI = DecoderConfig(
     near=0.05,
     far=100.0,
     scales="pixel",
-    offsets=2.0,
     stride=4,
     time_stride=4,
 )

@@ -69,7 +69,7 @@ class Variant:
 
 _LINEAR = {"guide": False, "depth": "linear", "near": 0.1, "far": 500.0}
 VARIANTS: dict[str, Variant] = {
-    "full": Variant("the student as it is shipped", paper=(24.77, 0.837, 0.224)),
+    "full": Variant("all of ours", paper=(24.77, 0.837, 0.224)),
     "no_fusion": Variant("every path decoded alone, Gaussians concatenated", fused=False, paper=(17.73, 0.632, 0.446)),
     "no_depth_loss": Variant("no depth loss", loss={"depth": 0.0, "log_depth": 0.0}, paper=(24.31, 0.811, 0.247)),
     "no_lpips": Variant("no perceptual loss", loss={"lpips": 0.0}, paper=(23.74, 0.766, 0.370)),
@@ -77,7 +77,7 @@ VARIANTS: dict[str, Variant] = {
     "no_guide": Variant("the cache's depth is not given", decoder={"guide": False}),
     "linear_depth": Variant("the published depth head, no guide", decoder=_LINEAR, beside="no_guide"),
     "codec_trunk": Variant("the codec's RGB decoder instead of the token network (FLAT)", trunk=True),
-    "no_offsets": Variant("Gaussians on the rays", decoder={"offsets": 0.0}),
+    "offsets": Variant("Gaussians up to two footprints off their rays", decoder={"offsets": 2.0}),
     "absolute_scales": Variant("the published scale head", decoder={"scales": "absolute"}),
     "encoded_rays": Variant("rays through the codec, as published", decoder={"rays": "vae"}),
     "published_depth_loss": Variant("no L1 of log depth", loss={"log_depth": 0.0}),
@@ -85,8 +85,8 @@ VARIANTS: dict[str, Variant] = {
     "double_density": Variant("Gaussians for every 2nd frame of a path", decoder={"time_stride": 2}),
     "all_attention": Variant("no Mamba-2 blocks", decoder={"attention_every": 1}, paper=(24.58, 0.818, 0.241)),
     "published": Variant(
-        "all published choices: linear depth, absolute scales, no offsets, encoded rays, stride 8, every frame",
-        decoder={**_LINEAR, "scales": "absolute", "offsets": 0.0, "rays": "vae", "stride": 8, "time_stride": 1},
+        "all published choices: linear depth, absolute scales, encoded rays, stride 8, every frame",
+        decoder={**_LINEAR, "scales": "absolute", "rays": "vae", "stride": 8, "time_stride": 1},
         loss={"log_depth": 0.0},
         beside="no_guide",
     ),

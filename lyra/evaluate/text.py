@@ -17,7 +17,7 @@ from lyra.text import Reading, read
 
 ROOMS = ("living room", "bedroom", "office", "kitchen", "dining room", "bathroom", "studio flat")
 WOOD = frozenset(("wooden", "oak", "walnut", "planks", "parquet"))
-SIGNS = ("white walls", "wooden floor", "sofa", "bed", "bookcase", "lamp light")
+SIGNS = ("white walls", "wooden floor", "sofa", "bed", "chair", "lamp light")
 """What is judged besides the kind of room: two colours, three pieces of furniture, the light."""
 
 
@@ -49,7 +49,7 @@ def _signs(reading: Reading) -> tuple[bool, ...]:
     names = _names(reading)
     words = {m.concept.name: set(m.words) for m in reversed(reading.mentions) if m.concept is not None}
     white, wood = "white" in words.get("wall", ()), bool(WOOD & words.get("floor", set()))
-    return (white, wood, "sofa" in names, "bed" in names, "bookcase" in names, "lamp light" in names)
+    return (white, wood, "sofa" in names, "bed" in names, "chair" in names, "lamp light" in names)
 
 
 @torch.no_grad()

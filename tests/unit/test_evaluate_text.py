@@ -5,7 +5,8 @@ import torch
 from lyra.evaluate.text import ROOMS, SIGNS, Judge, asked, diversity
 
 CAPTIONS = [
-    f"A {room} with a {'sofa' if i % 2 else 'desk'}, a chair and {'a bookcase' if i % 3 else 'a bed'}. "
+    f"A {room} with a {'sofa' if i % 2 else 'desk'}, a {'chair' if i % 11 < 5 else 'fridge'} "
+    f"and a {'bookcase' if i % 3 else 'bed'}. "
     f"{'White' if i % 4 < 2 else 'Blue'} walls, {'light wood' if i % 5 < 2 else 'marble'} floor, "
     f"{'lamp light in the evening' if i % 7 < 3 else 'daylight'}."
     for i in range(120)
@@ -23,11 +24,14 @@ def evidence(noise: float, seed: int) -> torch.Tensor:
 
 def test_attributes_of_captions():
     wanted = asked(
-        ["A dining room that opens into a kitchen with two sofas. White walls, oak floor, daylight.", "a box"]
+        [
+            "A dining room that opens into a kitchen with two sofas and six chairs. White walls, oak floor, daylight.",
+            "a box",
+        ]
     )
     assert wanted.room.tolist() == [ROOMS.index("dining room"), -1]
     assert dict(zip(SIGNS, wanted.signs[0].tolist(), strict=True)) == {
-        "white walls": 1, "wooden floor": 1, "sofa": 1, "bed": 0, "bookcase": 0, "lamp light": 0,
+        "white walls": 1, "wooden floor": 1, "sofa": 1, "bed": 0, "chair": 1, "lamp light": 0,
     }  # fmt: skip
     assert not wanted.signs[1].any()
 
