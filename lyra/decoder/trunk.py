@@ -17,7 +17,7 @@ from lyra.decoder.config import DecoderConfig
 from lyra.decoder.maps import Maps
 from lyra.vae.causal_vae import build
 
-_COLOUR = slice(1, 4)  # of the head's numbers
+_COLOUR, _OPACITY = slice(1, 4), 11  # of the head's numbers
 _GAIN = 1.2  # 0.5 tanh(1.2 x) + 0.5 is within 0.08 of 0.5 x + 0.5 for colours x of a codec, which are in [-1, 1]
 _BODY = ("post_quant_conv", "conv_in", "mid_block", "up_blocks", "norm_out")
 
@@ -38,9 +38,14 @@ class CodecTrunk(nn.Module):
         last.weight = nn.Parameter(torch.randn(config.out_channels, bands, 3, 1, 1) * 0.1 / bands**0.5)
         last.bias = nn.Parameter(torch.zeros(config.out_channels))
         channels = config.ray_channels + (config.guide_channels if config.guide else 0)
+        # A convolution gives equal cells of a flat wall equal opacities, so that pruning by opacity tears holes into it.
+        self.phase = nn.Parameter(torch.zeros(config.out_channels, 2, 2, 2))
         self.maps = nn.Conv3d(channels, width, (1, 3, 3), padding=(0, 1, 1))
         with torch.no_grad():
             last.bias[7] = 1.0  # w of the quaternion
+            self.phase[_OPACITY] = torch.tensor([1.0, -1.0, -1.0, 1.0, -1.0, 1.0, 1.0, -1.0]).view(
+                2, 2, 2
+            )  # a 3D chessboard
             for parameter in self.maps.parameters():
                 parameter.zero_()
 
@@ -55,7 +60,7 @@ class CodecTrunk(nn.Module):
         self.conv_s.load_state_dict(decoder.conv_out.conv_s.state_dict())
         haar, old = decoder.unpatch_embed, decoder.conv_out.conv_t
         pixels = haar.patch**3 * haar.matrix.unflatten(1, (haar.patch, haar.patch, haar.patch, haar.colours))
-        colour = _GAIN * pixels[:, -1].mean((1, 2)).T  # [3, bands]
+        colour = _GAIN * pixels[:, -1].float().mean((1, 2)).T  # [3, bands]
         self.conv_t.weight[_COLOUR] = torch.einsum("cb,bikhw->cikhw", colour, old.weight.float())
         self.conv_t.bias[_COLOUR] = colour @ old.bias.float()
 
@@ -76,7 +81,14 @@ class CodecTrunk(nn.Module):
                 x = checkpoint(block, x, use_reentrant=False) if recompute else block(x)
         with torch.autocast(latents.device.type, enabled=False):
             x = self.conv_t(self.conv_s(self.norm_out(x.to(dtype))))
+            x = x + _tiled(self.phase, x.shape[2:])
         return x.unflatten(0, latents.shape[:2])
+
+
+def _tiled(phase: Float[Tensor, "ch 2 2 2"], size: Sequence[int]) -> Float[Tensor, "ch t h w"]:
+    """The pattern repeated over a grid of this size."""
+    whole = phase.repeat(1, *((side + 1) // 2 for side in size))
+    return whole[:, : size[0], : size[1], : size[2]]
 
 
 def _stacked(maps: Maps) -> Float[Tensor, "v m lt lh lw"]:
