@@ -38,14 +38,13 @@ class CodecTrunk(nn.Module):
         last.weight = nn.Parameter(torch.randn(config.out_channels, bands, 3, 1, 1) * 0.1 / bands**0.5)
         last.bias = nn.Parameter(torch.zeros(config.out_channels))
         channels = config.ray_channels + (config.guide_channels if config.guide else 0)
-        # A convolution gives equal cells of a flat wall equal opacities, so that pruning by opacity tears holes into it.
+        # A convolution gives all cells of a flat wall one opacity, and pruning by opacity would tear holes into it.
         self.phase = nn.Parameter(torch.zeros(config.out_channels, 2, 2, 2))
         self.maps = nn.Conv3d(channels, width, (1, 3, 3), padding=(0, 1, 1))
         with torch.no_grad():
             last.bias[7] = 1.0  # w of the quaternion
-            self.phase[_OPACITY] = torch.tensor([1.0, -1.0, -1.0, 1.0, -1.0, 1.0, 1.0, -1.0]).view(
-                2, 2, 2
-            )  # a 3D chessboard
+            t, y, x = torch.meshgrid(*3 * [torch.arange(2)], indexing="ij")
+            self.phase[_OPACITY] = 1.0 - 2.0 * ((t + y + x) % 2)
             for parameter in self.maps.parameters():
                 parameter.zero_()
 

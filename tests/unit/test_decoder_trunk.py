@@ -85,6 +85,16 @@ def test_paths_are_read_alone(decoder):
 
 
 @torch.no_grad()
+def test_half_of_a_flat_wall_is_everywhere_half(decoder):
+    """Else pruning by opacity tears holes: of every 2 x 2 x 2 cells four are kept."""
+    decoder.trunk.conv_t.weight[11] = 0  # what the weights say of opacity is the same in all cells
+    maps = decoder.maps(scene(25, 128, 128)[1], None)._replace(guide=torch.zeros(2, 16, 4, 16, 16))
+    opacity = decoder.network(torch.zeros(1, 2, 16, 4, 16, 16), [maps])[0, :, 11]
+    kept = (opacity >= opacity.flatten().topk(opacity.numel() // 2).values[-1]).float()
+    assert (torch.nn.functional.avg_pool3d(kept[:, None], 2, 1) == 0.5).all()
+
+
+@torch.no_grad()
 def test_files_keep_it(decoder, tmp_path):
     decoder.save(tmp_path, "float32")
     again = SplatDecoder.load(tmp_path)
