@@ -15,5 +15,5 @@ if ! command -v chromium >/dev/null || ! ldconfig -p | grep -q libEGL_mesa; then
 fi
 
 [ -x .venv/bin/python ] || python3 -m venv .venv
-.venv/bin/pip install -q -c constraints.txt -e ".[dev,eval,teacher,text,usd,worlds,zstd]"
+.venv/bin/pip install -q -c constraints.txt -e ".[dev,eval,teacher,text,usd,video,worlds,zstd]"
 .venv/bin/pytest

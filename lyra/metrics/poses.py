@@ -93,6 +93,33 @@ def pose_error(found: Float[Tensor, "4 4"], asked: Float[Tensor, "4 4"], still: 
     return PoseError(rotation, direction, float((found[:3, 3] - asked[:3, 3]).norm()) / distance)
 
 
+@dataclass(frozen=True)
+class TrajectoryError:
+    """A path against the true one: mean angle in degrees, mean displacement as a share of the true path's length, and
+    the factor that had brought the path to the true scale."""
+
+    rotation: float
+    displacement: float
+    scale: float
+
+
+def trajectory_error(found: Float[Tensor, "t 4 4"], true: Float[Tensor, "t 4 4"]) -> TrajectoryError:
+    """Compare camera-to-world paths of t >= 2 frames: their first cameras are one, one scale is fitted (least squares).
+
+    The means leave the first frame out. The displacement is NaN if the true camera stays where it is.
+    """
+    found, true = (torch.linalg.inv(path[0].double()) @ path.double() for path in (found.cpu(), true.cpu()))
+    turned = (found[1:, :3, :3].mT @ true[1:, :3, :3]).double()
+    sine = torch.stack([turned[:, i, j] - turned[:, j, i] for i, j in ((2, 1), (0, 2), (1, 0))], -1).norm(dim=-1)
+    angle = torch.atan2(sine, turned.diagonal(dim1=-2, dim2=-1).sum(-1) - 1)
+    centers, asked = found[1:, :3, 3], true[1:, :3, 3]
+    scale = (centers * asked).sum() / centers.square().sum().clamp_min(1e-24)
+    way = true[:, :3, 3].diff(dim=0).norm(dim=-1).sum()
+    away = (scale * centers - asked).norm(dim=-1).mean()
+    displacement = float(away / way) if float(way) > 1e-9 else float("nan")
+    return TrajectoryError(float(angle.mean().rad2deg()), displacement, float(scale))
+
+
 def _angle(cosine: Tensor) -> float:
     return float(cosine.clamp(-1, 1).acos().rad2deg())
 

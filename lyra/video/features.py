@@ -47,7 +47,9 @@ def detect(frame: Float[Tensor, "3 h w"]) -> Features:
     """SIFT features of a picture in [0, 1], which lies on the CPU."""
     cv2 = opencv()
     grey = (255 * frame.mean(0)).round().clamp(0, 255).byte().numpy()
-    points, descriptors = cv2.SIFT_create(_MOST, contrastThreshold=0.015).detectAndCompute(grey, None)
+    points, descriptors = cv2.SIFT_create(_MOST, contrastThreshold=0.015, enable_precise_upscale=True).detectAndCompute(
+        grey, None
+    )
     if descriptors is None:
         return Features(np.zeros((0, 2)), np.zeros((0, 128), np.float32))
     root = np.sqrt(descriptors / np.maximum(descriptors.sum(1, keepdims=True), 1e-6))  # Hellinger distance

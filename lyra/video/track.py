@@ -3,7 +3,7 @@
 Depth of a key frame turns its features into points of the world; every later frame is placed by the points that it
 finds again. What moves by itself disagrees with the majority and is left out by RANSAC. A new key frame begins when too
 few points are found again; its depth is first brought to the scale of the world by the points that it shares. At last
-all poses and points are adjusted together (bundle adjustment) with the depth as a weak prior.
+all poses, points and the lens are adjusted together (bundle adjustment), which does not trust depth any more.
 """
 
 from dataclasses import dataclass, field
@@ -72,9 +72,11 @@ class _World:
 
 
 def solve(frames: Float[Tensor, "t 3 h w"], depth: Float[Tensor, "t h w"], K: Float[Tensor, "3 3"]) -> Track:
-    """Cameras of all frames, which share one lens K; `depth` (not finite: unknown) may have another scale in each.
+    """Cameras of all frames; `depth` (not finite: unknown) may have another scale in each.
 
-    Frames and depth may be on any device; the track is on the CPU.
+    The frames share one lens: K, or what the motion says clearly of it. Then the world grows as its focal length, so
+    that depth which follows the focal length, as a network's does, still has the world's unit. Frames and depth may be
+    on any device; the track is on the CPU. Raises InputError if OpenCV or pycolmap is missing.
     """
     features = detect_all(frames)
     pairs = match_all(features[0], features)
@@ -172,7 +174,8 @@ class _Solver:
             self.lost.append(index)
             self.poses.append(self.poses[-1])
             return ids, np.zeros(len(features), bool)
-        self.world.seen += [(index, ids[j], *features.places[j]) for j in np.flatnonzero(inlier)]
+        # All that was found again: where depth is wrong, right matches disagree until it is adjusted.
+        self.world.seen += [(index, ids[j], *features.places[j]) for j in rows]
         return ids, inlier
 
     def _ransac(self, points: np.ndarray, places: np.ndarray, index: int) -> np.ndarray:
@@ -206,13 +209,16 @@ class _Solver:
         frame, point, x, y = (np.array(column) for column in zip(*self.world.seen, strict=True))
         seen = Observations(torch.from_numpy(frame), torch.from_numpy(point), torch.from_numpy(np.stack([x, y], 1)))
         points = torch.from_numpy(np.concatenate(self.world.points))
-        poses, points = adjust(torch.from_numpy(np.stack(self.poses)), points, seen, self.lens)
+        found = adjust(torch.from_numpy(np.stack(self.poses)), points, seen, self.lens, self.frames.shape[-2:])
+        for index in self.lost:
+            found.poses[index] = found.poses[index - 1]
         anchors = []
-        for index, pose in enumerate(poses):
-            rows = seen.frame == index
-            z = points[seen.point[rows]] @ pose[2, :3] + pose[2, 3]
+        for index, pose in enumerate(found.poses):
+            rows = (seen.frame == index) & found.agrees
+            z = found.points[seen.point[rows]] @ pose[2, :3] + pose[2, 3]
             anchors.append(Anchors(seen.place[rows][z > 0].float(), z[z > 0].float()))
-        return Track(_cameras(np.linalg.inv(poses.numpy()), self.lens, self.frames), anchors, False, self.lost)
+        cameras = _cameras(np.linalg.inv(found.poses.numpy()), found.K, self.frames)
+        return Track(cameras, anchors, False, self.lost)
 
 
 def _cameras(c2w: np.ndarray, K: Tensor, frames: Tensor) -> Cameras:

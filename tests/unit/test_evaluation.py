@@ -17,7 +17,7 @@ from lyra.evaluate.teacher import TeacherEvaluation, in_units, warped_views
 from lyra.evaluate.true_scenes import OFF_PATH, TrueScene, enlarged, still_scenes
 from lyra.evaluate.visibility import regions, rewarp
 from lyra.metrics import LPIPS, masked_psnr
-from lyra.metrics.poses import FirstFrame, pose_error
+from lyra.metrics.poses import FirstFrame, pose_error, trajectory_error
 from lyra.scene import Cameras, InputError
 from lyra.train.synthesis import TeacherSample
 
@@ -116,6 +116,24 @@ def test_camera_poses_are_found_in_true_pictures(room):
         error = pose_error(pose, part.cameras.c2w[index], 0.02 * room.view.unit)
         assert error.rotation < 0.6 and error.direction < 4 and error.distance < 0.08
     assert first.locate(torch.full((3, 256, 448), 0.5)) is None
+
+
+def test_paths_are_compared_up_to_their_scale_and_their_first_camera():
+    """One camera is displaced by a tenth of the way and turned by 3 degrees; the others are right."""
+    true = torch.eye(4, dtype=torch.float64).repeat(5, 1, 1)
+    true[:, 0, 3] = torch.linspace(0, 1, 5)
+    found, elsewhere = true.clone(), torch.eye(4, dtype=torch.float64)
+    angle = torch.tensor(3.0).deg2rad()
+    turn = torch.tensor([[angle.cos(), -angle.sin()], [angle.sin(), angle.cos()]], dtype=torch.float64)
+    found[3, :2, :2], found[3, 1, 3] = turn, 0.1
+    elsewhere[:2, :2], elsewhere[:3, 3] = turn, torch.tensor([4.0, 5.0, 6.0])
+    found[:, :3, 3] *= 7
+    error = trajectory_error((elsewhere @ found).float(), true)
+    assert abs(error.rotation - 3 / 4) < 1e-3
+    assert abs(error.displacement - 0.1 / 4) < 0.003  # the fitted scale gives a little way to it
+    assert abs(7 * error.scale - 1) < 0.01
+    assert trajectory_error(true, true).rotation < 1e-6
+    assert torch.tensor(trajectory_error(true, true[:1].expand(5, 4, 4)).displacement).isnan()
 
 
 def test_lpips_maps_show_where_the_damage_is():
