@@ -39,7 +39,7 @@ from lyra.text import Encoder
 from lyra.train.clip_data import load_photos
 from lyra.train.denoiser import DenoiserTrainer, DenoiserTraining
 from lyra.train.denoiser_clips import plain_order, scene_clip
-from lyra.train.denoiser_eval import Judge, Way
+from lyra.train.denoiser_eval import Judge, Way, held_out_pans
 from lyra.train.denoiser_fit import Clock, fill, fit
 from lyra.train.denoiser_supply import Maker, Supply
 from lyra.train.first_frames import encode_frames, frame_bank, text_gain
@@ -186,6 +186,12 @@ def finish(trainer: DenoiserTrainer, args: argparse.Namespace, codec: VideoCodec
         teacher = CosmosTeacher(codec, ways[best].network, recipe.network, sampling)
         teacher.save(args.out)
     results |= {"kept": best, "sampling": teacher.sampling.as_dict()}
+    if args.photos:  # rendered scenes do not show it if photographs get worse
+        pans = Judge(
+            held_out_pans(args.photos, args.size[0], tuple(args.size[1:]), trainer.device), codec, recipe.network
+        )
+        results["photographs"] = pans.measure(pans.sample(ways[best]))
+        print("photographs", json.dumps(results["photographs"]), flush=True)
     if teacher.sampling.text:
         results["first_frames"] = judge_first_frames(teacher, clips, args.out / "first_frames.png")
         print("first_frames", json.dumps(results["first_frames"]), flush=True)

@@ -30,9 +30,9 @@ from lyra.text import Encoder, Reading, read
 LONGEST, MOST = 1000, 16  # characters of a prompt, candidates
 KNOWS = "rooms (kitchen, bedroom, office ...), furniture, colours, materials and light"
 EARLY = (
-    "mini makes sketches: walls, light, beds and chairs follow the words in part, best if walls, floor and light are "
-    "all named ('A kitchen with a table. Green walls, grey tiles floor, lamp light in the evening.'); most furniture "
-    "is hardly recognisable yet"
+    "mini follows colours, materials and light in part, best if walls, floor and light are all named ('A kitchen with "
+    "a table. Green walls, grey tiles floor, lamp light in the evening.'); its rooms and furniture are hardly "
+    "recognisable yet"
 )
 _SHARPNESS = 0.5  # weight of sharpness beside agreement, both in standard deviations over the candidates
 

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from lyra.teacher.codec import VideoCodec, to_uint8
 from lyra.teacher.cosmos import CosmosConfig, CosmosDenoiser
 from lyra.teacher.sampler import KarrasSchedule, Levels, euler
+from lyra.train.clip_data import load_photos
 from lyra.train.denoiser import conditioning
-from lyra.train.denoiser_clips import Clip
+from lyra.train.denoiser_clips import Clip, photo_clip
 from lyra.train.latents import encode
 
 
@@ -111,6 +112,13 @@ class Judge:
         sheet = rearrange(torch.stack(strips), "r c h w -> (r h) w c")
         small = (sheet.shape[1] // 2, sheet.shape[0] // 2)
         Image.fromarray(sheet.numpy()).resize(small, Image.Resampling.BOX).save(path)
+
+
+def held_out_pans(pack: Path, frames: int, size: tuple[int, int], device: torch.device, each: int = 2) -> list[Clip]:
+    """Turns of a camera inside the held-out photographs of a pack (runs/fetch_photos.py), the same at every call."""
+    photos = load_photos(pack, "test", device)
+    seeds = [(photo, 10 * index + turn) for index, photo in enumerate(photos) for turn in range(each)]
+    return [photo_clip(photo, frames, size, torch.Generator().manual_seed(seed)) for photo, seed in seeds]
 
 
 def _noise(seed: int, shape: torch.Size) -> Tensor:
