@@ -197,7 +197,7 @@ def test_weights_without_times_go_on_with_times_and_no_other_difference_is_allow
         for decoder in (trainer.decoder, trainer.average):
             for times in (None, Times(torch.arange(9.0), 3.0)):
                 assert torch.equal(reconstruct(decoder, entry.sample, None, times).means, still.means)
-    for config in (replace(STILL, times=True, guide=False), replace(STILL, times=True, offsets=0.0)):
+    for config in (replace(STILL, times=True, guide=False), replace(STILL, times=True, offsets=2.0)):
         with pytest.raises(InputError, match="another configuration"):
             StudentTrainer(RECIPE, config, Processes(0, 1, CPU)).begin_with(start)
     with pytest.raises(InputError, match="another configuration"):
