@@ -1,7 +1,8 @@
 """Clips of one scene: what the engine hands to training, and its folder on disk.
 
 A folder holds `rgb.npy` u8 [k, t, h, w, 3], `depth.npy` u16 [k, t, h, w] (log code below), `cameras.npz` (c2w f64
-[k, t, 4, 4], K f64 [3, 3], times f64 [k, t]) and `scene.json` (the rest); if asked for, `ids.npy` u16 [k, t, h, w],
+[k, t, 4, 4], K f64 [3, 3], times f64 [k, t]), `captions.json` (k lists of t captions, each of what that frame shows)
+and `scene.json` (the rest); if asked for, `ids.npy` u16 [k, t, h, w],
 `normals.npy` f16 [k, t, h, w, 3] (world axes, 0 at the sky) and `motion.npy` f16 [k, t, h, w, 3] (velocity of the
 surface point in world axes, m/s, at the frame's time). At 448 x 256 a frame takes 573,440 bytes, ids 229,376 more,
 normals and motion 688,128 more each. rgb is exact; depth is within 8.1e-5 of its value.
@@ -78,6 +79,7 @@ class SceneClips:
     c2w: np.ndarray
     K: np.ndarray
     times: np.ndarray
+    captions: tuple[tuple[str, ...], ...]
     normals: np.ndarray | None = None
     motion: np.ndarray | None = None
 
@@ -103,6 +105,7 @@ def save_clips(clips: SceneClips, folder: Path) -> int:
         if (array := getattr(clips, name)) is not None:
             np.save(partial / f"{name}.npy", array)
     np.savez(partial / "cameras.npz", c2w=clips.c2w, K=clips.K, times=clips.times)
+    (partial / "captions.json").write_text(json.dumps(clips.captions))
     (partial / "scene.json").write_text(json.dumps(asdict(clips.facts), indent=1))
     size = sum(path.stat().st_size for path in partial.iterdir())
     shutil.rmtree(folder, ignore_errors=True)
@@ -119,9 +122,10 @@ def load_clips(folder: Path) -> SceneClips:
         with np.load(folder / "cameras.npz") as cameras:
             c2w, K, times = (cameras[name] for name in ("c2w", "K", "times"))
         rgb, depth = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("rgb", "depth"))
+        captions = tuple(tuple(row) for row in json.loads((folder / "captions.json").read_text()))
         files = {name: folder / f"{name}.npy" for name in OPTIONAL}
         more = {name: np.load(file, mmap_mode="r") if file.exists() else None for name, file in files.items()}
-        return SceneClips(Facts(**facts), rgb, depth, c2w=c2w, K=K, times=times, **more)
+        return SceneClips(Facts(**facts), rgb, depth, c2w=c2w, K=K, times=times, captions=captions, **more)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise WorldsError(
             f"{folder} is not a rendered scene ({error}); render it with `python -m worlds render`"

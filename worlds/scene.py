@@ -54,12 +54,14 @@ class Mesh:
 
 @dataclass(frozen=True, eq=False)
 class Instance:
-    """A mesh placed in the world by `transform` (f64 [4, 4] object-to-world); `label` is a caption word ("sofa")."""
+    """A mesh placed in the world by `transform` (f64 [4, 4] object-to-world); `label` are caption words ("sofa", "pale
+    blue wall"), `room` is what the room it belongs to is called ("bedroom")."""
 
     mesh: Mesh
     transform: np.ndarray
     label: str = ""
     tint: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    room: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +111,8 @@ class World:
 
     `spawns` f64 [s, 3] are points known to be inside the navigable space (eye height), the seeds of camera paths.
     `near_scale` is the typical distance to things in metres (about 2 for rooms, 8 for levels); paths scale with it.
-    `caption` is made from the scene graph. `assets` are the pack keys used (splits and credits are made of them).
+    `caption` is made from the scene graph, `light` are its words for the light of a room. `assets` are the pack keys
+    used (splits and credits are made of them).
     """
 
     name: str
@@ -122,6 +125,7 @@ class World:
     spawns: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
     near_scale: float = 2.0
     caption: str = ""
+    light: str = ""
     assets: frozenset[str] = frozenset()
 
 

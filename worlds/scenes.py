@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from worlds.camera_look import apply, draw_look
-from worlds.captions import moving_caption
+from worlds.captions import THING, moving_caption, view_caption
 from worlds.clips import Facts, SceneClips, encode_depth, unseen_share
 from worlds.errors import WorldsError
 from worlds.motion import pose_at
@@ -279,6 +279,7 @@ def _render(maker: SceneMaker, renderer, stage, plan: Planned, seed: int, second
         drawn = renderer.render(stage, *cameras, style.normals, style.motion, look.mean_luma)
     with _Clock(seconds, "pack"):
         where = where.reshape(paths, count)
+        said = [_caption(plan.world, *view) for view in zip(drawn.ids, drawn.rgb, strict=True)]
         rgb = (apply(drawn.rgb, look) if style.look else drawn.rgb)[where]
         depth = encode_depth(drawn.depth)[where]
         ids = drawn.ids.astype(np.uint16)[where] if style.ids else None
@@ -310,4 +311,12 @@ def _render(maker: SceneMaker, renderer, stage, plan: Planned, seed: int, second
         assets=tuple(sorted(world.assets)),
         seconds=dict(seconds),
     )
-    return SceneClips(facts, rgb, depth, ids, plan.c2w, K, plan.times, normals, motion)
+    captions = tuple(tuple(said[view] for view in row) for row in where)
+    return SceneClips(facts, rgb, depth, ids, plan.c2w, K, plan.times, captions, normals, motion)
+
+
+def _caption(world: World, ids: np.ndarray, rgb: np.ndarray) -> str:
+    """What one view shows, and what of it moves."""
+    first = len(world.instances) + 1  # the number of the first mover
+    movers = [m.instance.label for number, m in enumerate(world.movers, first) if (ids == number).mean() >= THING]
+    return moving_caption(view_caption(world, ids, rgb), movers)

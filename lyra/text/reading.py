@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from lyra.text.vocabulary import KINDS, LEAVING_OUT, NUMBERS, PLAIN
+from lyra.text.vocabulary import DESCRIBING, KINDS, LEAVING_OUT, NUMBERS, PLAIN
 
 LONGEST = 5  # words of one name
 _PIECES = re.compile(r"[^\W_]+(?:'[^\W_]+)?|[.,;:!?]|[^\s\w]")
@@ -72,6 +72,8 @@ def read(text: str) -> Reading:
     at = 0
     while at < len(words):
         length, concept = _longest(words, at, known)
+        if length == 1 and words[at] in DESCRIBING and _describes(words, at + 1, known):
+            concept = Concept("word", DESCRIBING[words[at]])  # a light grey wall is no light, a glass table no glass
         if concept is not None:
             state.meet(concept, " ".join(pieces[at : at + length]))
         else:
@@ -159,6 +161,12 @@ def _longest(words: list[str], at: int, known: Mapping[tuple[str, ...], Concept]
         if concept is not None:
             return length, concept
     return 1, None
+
+
+def _describes(words: list[str], at: int, known: Mapping[tuple[str, ...], Concept]) -> bool:
+    """Whether a thing, a surface or another description begins here."""
+    concept = _longest(words, at, known)[1]
+    return concept is not None and concept.kind in ("thing", "surface", "word")
 
 
 def _key(phrase: str) -> tuple[str, ...]:

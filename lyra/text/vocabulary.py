@@ -191,6 +191,8 @@ empty: bare
 crowded: full, cluttered
 """
 
+# Names that describe if a thing or another description follows at once: "light grey walls", "a glass table".
+DESCRIBING = {"light": "pale", "glass": "glass"}
 NUMBERS = {"a": 1, "an": 1, "one": 1, "two": 2, "pair": 2, "couple": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 NUMBERS |= {"several": 5, "many": 6, "some": 3, "few": 3}
 LEAVING_OUT = ("no", "without", "not", "except", "never")

@@ -87,6 +87,8 @@ def test_a_still_scene_holds_the_six_from_one_first_frame(still):
         np.testing.assert_array_equal(still.rgb[path, 0], still.rgb[0, 0])
         np.testing.assert_array_equal(still.c2w[path, 0], still.c2w[0, 0])
     assert 0.5 < facts.center_depth < 12.0 and 45.0 <= facts.fov <= 90.0 and facts.caption.endswith(".")
+    assert len(still.captions) == 6 and all(len(row) == 5 for row in still.captions)
+    assert len({row[0] for row in still.captions}) == 1 and len({c for row in still.captions for c in row}) > 1
     rendered = np.median(still.depth[0, 0][np.isfinite(still.depth[0, 0])])
     assert rendered == pytest.approx(facts.center_depth, rel=0.05)  # another sampling of the same view
     assert facts.coverage[3] > facts.coverage[4] >= 0.0  # moving back shows more than moving in
@@ -187,6 +189,7 @@ def test_clips_survive_the_disk(still, tmp_path):
     size = save_clips(still, folder)
     assert size > 6 * 5 * 64 * 112 * 7
     again = load_clips(folder)
+    assert again.captions == still.captions
     assert again.facts == still.facts
     for name in ("rgb", "depth_code", "ids", "c2w", "K", "times"):
         np.testing.assert_array_equal(getattr(again, name), getattr(still, name))

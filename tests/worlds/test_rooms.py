@@ -1,9 +1,11 @@
 """Furnished rooms: same seed same room, nothing overlaps or floats, openings stay free, captions and light fit."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from worlds.captions import moving_caption, plural, room_caption, things_words
+from worlds.captions import moving_caption, plural, room_caption, things_words, view_caption
 from worlds.rooms.build import build_room
 from worlds.rooms.builtin import builtin_library
 from worlds.rooms.footprint import Footprint
@@ -12,7 +14,7 @@ from worlds.rooms.plan import FUNCTIONS, INNER_WALL, draw_plan
 from worlds.rooms.pools import POOLS, pools_of
 from worlds.rooms.shapes import box, curtain, lathe, merge, sheet
 from worlds.rooms.surfaces import colour_word, linear
-from worlds.scene import Material
+from worlds.scene import Instance, Material, Texture, World
 
 SEEDS = range(30)
 GREY = Material()
@@ -215,6 +217,30 @@ def test_captions_read_like_sentences():
         "shelves", "benches", "men", "dressers with drawers", "women in a robe",
     ]  # fmt: skip
     assert things_words(["track lights", "chair"]) == "track lights and a chair" and things_words([]) == ""
+
+
+def test_the_caption_of_a_view_says_what_it_shows_and_nothing_else():
+    cube, oak = box((0, 0, 0), (1, 1, 1), Material()), replace(Material(), texture=Texture("oak", np.zeros((1, 1, 4))))
+    named = [("white wall", "bedroom", cube), ("blue wall", "kitchen", cube), ("ceiling", "bedroom", cube),
+             ("oak floor", "bedroom", box((0, 0, 0), (1, 1, 1), oak)), ("chair", "bedroom", cube),
+             ("chair", "bedroom", cube), ("fridge", "kitchen", cube), ("red curtain", "bedroom", cube)]  # fmt: skip
+    instances = tuple(Instance(mesh, np.eye(4), label, room=room) for label, room, mesh in named)
+    world = World("flat", "room", instances, caption="All of it.", light="daylight")
+    ids, rgb = np.zeros((40, 40), np.int32), np.full((40, 40, 3), 240, np.uint8)
+    ids[:20], ids[20:] = 1, 4
+    ids[24:30, 4:10], ids[24:30, 20:26], ids[0:20, 36:] = 5, 6, 8
+    rgb[24:30, 4:10], rgb[24:30, 20:26], rgb[0:20, 36:] = (20, 20, 20), (200, 20, 20), (90, 140, 230)
+    expected = "A bedroom with a blue curtain, a black chair and a red chair. White walls, oak floor, daylight."
+    assert view_caption(world, ids, rgb) == expected
+    ids[:, :12] = 2  # the kitchen's wall is in the picture, as white as the other
+    said = view_caption(world, ids, rgb)
+    assert said.startswith("A bedroom that opens into a kitchen with") and "fridge" not in said
+    ids[:, 12:14] = 7
+    assert "white fridge" in view_caption(world, ids, rgb)
+    rgb[::4] = 0  # in stripes it has no colour
+    assert "fridge" in (said := view_caption(world, ids, rgb)) and "white fridge" not in said
+    level = World("level", "level", tuple(replace(i, room="") for i in instances), caption="A street.")
+    assert view_caption(level, ids, rgb) == "A street."
 
 
 def test_colour_words():

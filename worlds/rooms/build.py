@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from worlds.captions import room_caption
+from worlds.captions import ROOM_WORDS, room_caption
 from worlds.rooms.decor import door, picture, pictures, rug
 from worlds.rooms.furnish import Furnisher, Placement
 from worlds.rooms.library import Library
@@ -51,14 +51,15 @@ def build_room(seed: int, library: Library, function: str | None = None) -> Buil
         furnisher.blocked += boxes + [leaf_box(leaf) for leaf in doors]
         furnish(furnisher, pools_of(library), crowd)
         pictures(furnisher, library)
-        instances += hangings + rug(furnisher, library)
+        instances += [replace(i, room=ROOM_WORDS[room.function]) for i in hangings + rug(furnisher, library)]
         placed.append(furnisher.placed)
     sky_key = str(rng.choice(library.panoramas)) if library.panoramas else None
     panorama = library.panorama(sky_key) if sky_key else World("", "room", ()).sky
     lit = light(plan, placed, panorama, "night" in (sky_key or ""), rng)
     for number, pieces in enumerate(placed):
         for index, piece in enumerate(pieces):
-            instances.append(_furniture(piece, library, (number, index) in lit.lit, rng))
+            made = _furniture(piece, library, (number, index) in lit.lit, rng)
+            instances.append(replace(made, room=ROOM_WORDS[plan.rooms[number].function]))
     doors_out = [door(plan.rooms[o.room].rect, o, library, rng) for o in plan.openings if o.kind == "door"]
     instances += [instance for instance, _ in doors_out]
     instances += [Instance(d.mesh, place(d.hinge[0], 0.0, d.hinge[1], d.open), "door") for d in doors]
@@ -80,6 +81,7 @@ def build_room(seed: int, library: Library, function: str | None = None) -> Buil
             [finish.floor.words for finish in finishes],
             WORDS[lit.mode],
         ),
+        light=WORDS[lit.mode],
         assets=frozenset(used),
     )
     return BuiltRoom(world, plan, tuple(tuple(pieces) for pieces in placed), doors)

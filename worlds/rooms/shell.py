@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from worlds.captions import ROOM_WORDS
 from worlds.rooms.footprint import Footprint
 from worlds.rooms.plan import FACING, INNER_WALL, OUTER_WALL, SIDES, Opening, Plan, Rect, Room
 from worlds.rooms.shapes import box, curtain, merge, place, quads, sheet
@@ -42,25 +43,33 @@ def inward(side: str) -> np.ndarray:
 
 
 def shell(plan: Plan, finishes: list[Finish], trim: Material) -> list[Instance]:
-    """The static shell as instances labelled "wall", "floor", "ceiling", "window" and "trim"."""
-    parts: dict[str, list[Mesh]] = {"wall": [], "floor": [], "ceiling": [], "window": [], "trim": []}
+    """The static shell as instances labelled "pale blue wall", "oak floor", "ceiling", "window", "trim", of each room
+    its own; "wall" alone is what the outside shows."""
+    parts: dict[tuple[str, str], list[Mesh]] = {}
+
+    def add(label: str, room: str, *meshes: Mesh) -> None:
+        parts.setdefault((label, room), []).extend(meshes)
+
     outside = Material((0.45, 0.42, 0.38))
     for index, (room, finish) in enumerate(zip(plan.rooms, finishes, strict=True)):
-        parts["floor"].append(_slab(room, finish.floor, 0.0, True))
-        parts["ceiling"].append(_slab(room, finish.ceiling, plan.height, False))
+        name = ROOM_WORDS[room.function]
+        add(f"{finish.floor.words} floor", name, _slab(room, finish.floor, 0.0, True))
+        add("ceiling", name, _slab(room, finish.ceiling, plan.height, False))
         for side in SIDES:
             openings = [o for o in plan.openings if o.room == index and o.side == side]
             holes = [(o.u0, o.u1, o.v0, o.v1) for o in openings]
             start, along, length = room.rect.wall(side)
             covered = finish.accent if side == finish.accent_side else finish.wall
             size = (length, plan.height)
-            parts["wall"].append(sheet(start, along, UP, size, holes, covered.material, covered.metres))
-            parts["trim"] += _skirting(room.rect, side, openings, trim)
+            sheets = sheet(start, along, UP, size, holes, covered.material, covered.metres)
+            add(f"{covered.words} wall", name, sheets)
+            add("trim", name, *_skirting(room.rect, side, openings, trim))
             for opening in openings:
-                parts["window" if opening.kind != "doorway" else "trim"] += _opening(room.rect, opening, trim)
+                label = {"doorway": "trim", "door": "trim"}.get(opening.kind, "window")
+                add(label, name, *_opening(room.rect, opening, trim))
             if side in room.outer:
-                parts["wall"].append(_skin(start, along, length, plan.height, side, holes, outside))
-    return [Instance(merge(meshes), np.eye(4), label) for label, meshes in parts.items() if meshes]
+                add("wall", "", _skin(start, along, length, plan.height, side, holes, outside))
+    return [Instance(merge(meshes), np.eye(4), label, room=room) for (label, room), meshes in parts.items() if meshes]
 
 
 def _skin(start, along, length: float, height: float, side: str, holes: list, material: Material) -> Mesh:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from worlds.captions import colour_word
 from worlds.rooms.library import Library, Surface
 from worlds.scene import Material
 
@@ -35,24 +36,6 @@ def paint(rng: np.random.Generator, accent: bool) -> Cover:
         saturation, value = rng.uniform(0.06, 0.28), rng.uniform(0.65, 0.92)
     rgb = colorsys.hsv_to_rgb(hue, float(saturation), float(value))
     return Cover(Material(linear(rgb)), 1.0, colour_word(rgb))
-
-
-def colour_word(srgb: tuple[float, float, float]) -> str:
-    """A plain word for an sRGB colour in [0, 1]."""
-    hue, saturation, value = colorsys.rgb_to_hsv(*srgb)
-    if value < 0.18:
-        return "black"
-    if saturation < 0.13:
-        return "white" if value > 0.82 else "light grey" if value > 0.6 else "grey" if value > 0.35 else "dark grey"
-    names = ((0.04, "red"), (0.11, "orange"), (0.18, "yellow"), (0.45, "green"), (0.53, "teal"), (0.69, "blue"))
-    name = next((word for limit, word in names if hue < limit), "purple" if hue < 0.8 else "pink")
-    if hue > 0.95:
-        name = "red"
-    if name == "orange" and saturation < 0.35 and value > 0.7:
-        name = "beige"
-    elif name in ("orange", "red", "yellow") and value < 0.6:
-        name = "brown" if name != "yellow" else "olive"
-    return f"pale {name}" if saturation < 0.3 and value > 0.7 and name != "beige" else name
 
 
 def cover(library: Library, role: str, rng: np.random.Generator, fallback: Cover) -> Cover:
