@@ -57,30 +57,32 @@ def half(images: Tensor) -> Tensor:
 
 
 class TrueFrames:
-    """Frames of rendered rooms: features [n, d], captions, which scene each is of, and the first frames, small."""
+    """Frames of rendered rooms: features [n, d], the caption of each, and the first frame of each room, small, with its
+    caption."""
 
     def __init__(self, folders: list[Path], frames: int, encoder: Encoder) -> None:
-        self.captions, self.scenes, self.first, found = [], [], [], []
+        self.said, self.captions, self.first, found = [], [], [], []
         generator = torch.Generator().manual_seed(0)
         for folder in folders:
             facts = json.loads((folder / "scene.json").read_text())
             if facts["kind"] != "room" or facts["dynamic"]:
                 continue
             rgb = np.load(folder / "rgb.npy", mmap_mode="r")
-            places = torch.randint(rgb.shape[0] * rgb.shape[1], (frames,), generator=generator).tolist()
-            chosen = [rgb[0, 0]] + [rgb[i // rgb.shape[1], i % rgb.shape[1]] for i in places[1:]]
-            images = torch.from_numpy(np.stack(chosen)).permute(0, 3, 1, 2).float() / 255
+            said = json.loads((folder / "captions.json").read_text())
+            random = torch.randint(rgb.shape[0] * rgb.shape[1], (frames - 1,), generator=generator).tolist()
+            places = [(0, 0), *(divmod(index, rgb.shape[1]) for index in random)]
+            images = torch.from_numpy(np.stack([rgb[place] for place in places])).permute(0, 3, 1, 2).float() / 255
             self.first.append((255 * half(images[:1])).byte())
             found.append(features(images, encoder))
-            self.scenes += [len(self.first) - 1] * frames
-            self.captions.append(facts["caption"])
+            self.said += [said[path][frame] for path, frame in places]
+            self.captions.append(said[0][0])
         require(len(found) > 1, "fewer than two rooms were found; render more scenes")
-        self.features, self.scene = torch.cat(found), torch.tensor(self.scenes)
+        self.features = torch.cat(found)
 
     @property
     def asked(self) -> Asked:
         """The attributes of every frame."""
-        return asked(self.captions)[self.scene]
+        return asked(self.said)
 
 
 def judged(args: argparse.Namespace, encoder: Encoder) -> tuple[Judge, TrueFrames, int]:
@@ -129,7 +131,7 @@ def measure(judge: Judge, held: TrueFrames, made: list[Painted], encoder: Encode
     rows["made pictures, captions exchanged"] = judge.by_chance(found.flatten(0, 1), wanted[each])
     # True frames of one scene differ by the view alone, those of different scenes by everything.
     scale = held.features.std(0).clamp_min(1e-4)
-    first = held.features[:: len(held.scene) // len(held.first)]
+    first = held.features[:: len(held.said) // len(held.first)]
     results["diversity"] = {
         "made, seeds of one caption": diversity(found / scale),
         "made, different captions": diversity((found[:, 0] / scale)[None]),

@@ -3,47 +3,39 @@
 Scenes may still be appearing below --worlds while this runs. --seconds bounds the whole call, waiting, training and
 evaluation included. A second call with the same --state goes on where the first one stopped (latents are made anew);
 give both the same --schedule-seconds (training time planned over all calls), from which learning rate and the switch to
-few steps follow; without it the schedule ends with this call. With --first-frames the network also learns to make
-single frames from their captions (`lyra generate --text`): those of the still scenes below --worlds and --rooms that
-are there when training begins (scenes below --rooms may have few frames). What text means is shipped, nothing is
-fetched. --init starts from weights that were trained before, also without text. Several processes (torchrun) share the
-scenes and average their gradients; the batch of the recipe is that of each process.
+few steps follow; without it the schedule ends with this call. --init starts from weights that were trained before.
+Several processes (torchrun) share the scenes and average their gradients; the batch of the recipe is that of each
+process. First frames from text are learnt afterwards, by an adapter of the weights made here
+(runs/train_first_frame.py).
 
 Written to --out: config.json and model.safetensors (int8 by rows, averaged few-step weights with their sampling; if the
 ones from before do better with the same noise levels on the held-out scenes, those), base/ (the ones from before),
-metrics.json, log.jsonl, recipe.json, samples.png (warp | base, 35 steps | few steps | true; middle and last frame),
-first_frames.png (held-out captions: true frame | two made from the text).
+metrics.json, log.jsonl, recipe.json, samples.png (warp | base, 35 steps | few steps | true; middle and last frame).
 """
 
 import argparse
 import json
 import time
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from lyra.io.atomic import write_json
-from lyra.io.images import save_image
 from lyra.metrics import LPIPS
 from lyra.scene import InputError
 from lyra.teacher.codec import VideoCodec
 from lyra.teacher.cosmos import CosmosTeacher
-from lyra.teacher.first_frame import agreement, first_frame, paint
 from lyra.teacher.sampler import KarrasSchedule, MiniSampling
-from lyra.text import Encoder
 from lyra.train.clip_data import load_photos
 from lyra.train.denoiser import DenoiserTrainer, DenoiserTraining
 from lyra.train.denoiser_clips import plain_order, scene_clip
 from lyra.train.denoiser_eval import Judge, Way, held_out_pans
 from lyra.train.denoiser_fit import Clock, fill, fit
 from lyra.train.denoiser_supply import Maker, Supply
-from lyra.train.first_frames import encode_frames, frame_bank, text_gain
-from lyra.train.latents import Bank, SceneFeed, Source, Texts, clip_bytes, is_held_out, read_views, static_scenes
+from lyra.train.latents import SceneFeed, Source, clip_bytes, is_held_out, read_views, static_scenes
 from lyra.train.processes import Processes
 from worlds.clips import decode_depth
 
@@ -57,8 +49,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--worlds-val", type=Path, help="held-out scenes (default: some of --worlds, by name)")
     parser.add_argument("--codec", type=Path, required=True, help="folder of the trained codec")
     parser.add_argument("--photos", type=Path, help="pack written by runs/fetch_photos.py")
-    parser.add_argument("--first-frames", type=float, default=0.0, help="single frames made from text for each clip")
-    parser.add_argument("--rooms", type=Path, help="folder of more rendered scenes, for single frames alone")
     parser.add_argument("--init", type=Path, help="folder of a denoiser of this recipe's structure to start from")
     parser.add_argument("--lpips", type=Path, help="lpips_vgg weights, to evaluate and to choose the weights")
     parser.add_argument("--out", type=Path, required=True)
@@ -90,45 +80,10 @@ def recipe_of(args: argparse.Namespace, codec: VideoCodec) -> DenoiserTraining:
     if args.tiny:
         network = replace(network, heads=2, head_dim=32, blocks=2, adaln_rank=8)
         recipe = replace(recipe, batch=4, warmup_steps=10, ema=0.98)
-    recipe = replace(recipe, network=network, batch=args.batch or recipe.batch)
+    recipe = replace(recipe, network=network, batch=args.batch or recipe.batch, adversarial=args.adversarial)
     if args.sigmas:
         recipe = replace(recipe, sampling=MiniSampling(tuple(args.sigmas)))
-    sampling = replace(recipe.sampling, text=args.first_frames > 0)
-    recipe = replace(recipe, first_frames=args.first_frames, sampling=sampling, adversarial=args.adversarial)
     return recipe if args.few_share is None else replace(recipe, few_share=args.few_share)
-
-
-def text_embedder() -> Callable[[str], torch.Tensor]:
-    """Captions to tokens [16, 64]."""
-    encoder = Encoder.load()
-    return lambda caption: encoder.embed([caption])[0]
-
-
-def first_frames(args: argparse.Namespace, source: Source, codec: VideoCodec, texts: Texts) -> Bank:
-    """Single frames of this process's scenes."""
-    folders = source.mine() + (replace(source, root=args.rooms).mine() if args.rooms else [])
-    bank = frame_bank(folders, tuple(args.size[1:]), codec, texts, torch.Generator().manual_seed(args.seed))
-    print(f"{len(bank)} single frames after {time.monotonic() - STARTED:.0f} s", flush=True)
-    return bank
-
-
-def judge_first_frames(teacher: CosmosTeacher, clips: list, out: Path) -> dict:
-    """What text does for held-out frames, and a sheet of frames made from their captions."""
-    network, config, codec = teacher.network, teacher.config, teacher.codec
-    chosen = clips[:: max(1, len(clips) // 24)][:24]
-    images = torch.stack([clip.frames[:, -1] for clip in chosen])
-    tokens = Encoder.load().embed([clip.caption for clip in chosen]).to(images)
-    frames = encode_frames(images, codec, range(len(chosen))).float()
-    results = text_gain(network, frames, tokens, config.buffer_channels, config.fps)
-    shown, rows = min(12, len(chosen)), [images[:12]]
-    cond = first_frame(teacher, tokens[:shown], *images.shape[-2:], images.device)
-    for seed in (0, 1):
-        latents = paint(teacher, cond, [100 * seed + index for index in range(shown)])
-        rows.append(codec.decode(latents)[:, :, 0])
-        results[f"agreement_{seed}"] = round(float(agreement(teacher, latents, tokens[:shown]).mean()), 5)
-    whole = torch.cat([torch.cat(list(row), -2) for row in rows], -1)
-    save_image(functional.interpolate(0.5 + 0.5 * whole[None].float().cpu(), scale_factor=0.5)[0].clamp(0, 1), out)
-    return results
 
 
 def held_out_clips(args: argparse.Namespace, share: float, depth: np.ndarray, device: torch.device) -> list:
@@ -192,9 +147,6 @@ def finish(trainer: DenoiserTrainer, args: argparse.Namespace, codec: VideoCodec
         )
         results["photographs"] = pans.measure(pans.sample(ways[best]))
         print("photographs", json.dumps(results["photographs"]), flush=True)
-    if teacher.sampling.text:
-        results["first_frames"] = judge_first_frames(teacher, clips, args.out / "first_frames.png")
-        print("first_frames", json.dumps(results["first_frames"]), flush=True)
     write_json(args.out / "metrics.json", results)
     judge.write_sheet([samples["base_35"], samples["few"]], args.out / "samples.png")
 
@@ -220,8 +172,6 @@ def facts_of(trainer: DenoiserTrainer, supply: Supply) -> dict:
         "scenes_of_first_process": len(supply.maker.feed.seen),
         "clips_of_first_process": supply.scenes.written,
         "pans_of_first_process": supply.pans.written if supply.pans is not None else 0,
-        "text": supply.texts.used,
-        "single_frames_of_first_process": len(supply.frames) if supply.frames is not None else 0,
         "device": torch.cuda.get_device_name() if trainer.device.type == "cuda" else "cpu",
         "torch": torch.__version__,
     }
@@ -240,13 +190,11 @@ def main() -> None:
     frames, height, width = args.size
     share = 0.0 if args.worlds_val else 0.04
     source = Source(args.worlds, frames, processes.rank, processes.count, held_out=share, keep=args.keep)
-    texts = Texts(recipe.network, processes.device, text_embedder() if args.first_frames > 0 else None)
     photos = load_photos(args.photos, "train", processes.device) if args.photos else []
     latent = (codec.spec.latent_frames(frames), height // codec.spec.space, width // codec.spec.space)
     capacity = int(args.max_gib * 2**30 / (1 + recipe.photos) / clip_bytes(recipe.network, latent))
     feed = SceneFeed(source, depth, args.seed + processes.rank)
-    stills = first_frames(args, source, codec, texts) if args.first_frames > 0 else None
-    supply = Supply(Maker(codec, recipe, feed, photos, (height, width)), texts, capacity, stills)
+    supply = Supply(Maker(codec, recipe, feed, photos, (height, width)), capacity)
     trainer = DenoiserTrainer(recipe, processes, args.seed, args.compile)
     if args.init:
         trainer.start_from(CosmosTeacher.load(args.init, codec).network.state_dict())
@@ -261,11 +209,6 @@ def main() -> None:
         trainer.save(checkpoint)
         if processes.first:
             store(trainer, args.out, codec)
-            if stills is not None:  # equal losses: no word has an effect, which the training loss does not show
-                sample = stills.draw(64, torch.Generator().manual_seed(args.seed))
-                config = recipe.network
-                gain = text_gain(trainer.average, sample, texts.table, config.buffer_channels, config.fps)
-                print("text " + json.dumps(gain), flush=True)
 
     clock = Clock(STARTED + args.seconds - args.reserve, args.schedule_seconds)
     fill(trainer, supply, args.min_clips, clock.deadline)

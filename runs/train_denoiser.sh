@@ -6,8 +6,6 @@
 #   $CODEC        folder of the codec trained by runs/train_codec.sh
 #   $PHOTOS       photographs from runs/fetch_photos.py (default cache/photos.zip)
 #   $LPIPS        LPIPS weights for the evaluation (optional), from python -m lyra.metrics.lpips_weights cache/lpips
-#   $FIRST_FRAMES single frames made from their captions for each clip (optional: without, no text is learnt). They must be
-#                 many: 16 with --batch 32, and --rooms DIR with rooms rendered for them (docs/text.md)
 #   $GPUS         number of GPUs (default 1)
 # One call lasts SECONDS_PER_CALL; the first 70 % of the training denoise, the rest learns few steps. A second call with
 # the same STATE goes on; then give both the same SCHEDULE (seconds of training over all calls).
@@ -25,5 +23,5 @@ fi
 exec "${start[@]}" runs/train_denoiser.py \
   --worlds "${WORLDS:?folder of training scenes}" ${WORLDS_VAL:+--worlds-val "$WORLDS_VAL"} \
   --codec "${CODEC:?folder of the trained codec}" --photos "${PHOTOS:-cache/photos.zip}" ${LPIPS:+--lpips "$LPIPS"} \
-  ${FIRST_FRAMES:+--first-frames "$FIRST_FRAMES"} --out "${1:?output folder}" --state "${STATE:-cache/denoiser_state}" \
+  --out "${1:?output folder}" --state "${STATE:-cache/denoiser_state}" \
   --seconds "${SECONDS_PER_CALL:-560}" --reserve "${RESERVE:-75}" ${SCHEDULE:+--schedule-seconds "$SCHEDULE"} "${@:2}"

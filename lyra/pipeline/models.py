@@ -17,7 +17,7 @@ from lyra.depth.load import load as load_depth
 from lyra.pipeline.job import key_of
 from lyra.pipeline.machine import network_dtype
 from lyra.scene import InputError
-from lyra.teacher import gen3c
+from lyra.teacher import adapter, gen3c
 from lyra.teacher.codec import VideoCodec
 from lyra.teacher.cosmos import CosmosTeacher
 
@@ -56,14 +56,24 @@ def codec(model: str, device: torch.device) -> VideoCodec:
 
 
 def teacher(model: str, device: torch.device) -> CosmosTeacher:
-    """Codec and denoiser; the denoiser computes in bfloat16 where that is fast."""
+    """Codec and denoiser."""
     if _published(model, "denoiser") is not None:
         return gen3c.load(weights.place(model), device=device)
-    made = CosmosTeacher.load(weights.folder(model, "denoiser"), codec(model, device))
-    for name, layer in made.network.to(device).named_children():
+    return _ready(CosmosTeacher.load(weights.folder(model, "denoiser"), codec(model, device)), device)
+
+
+def painter(model: str, device: torch.device) -> CosmosTeacher:
+    """The teacher with its adapter for first frames from text."""
+    parts = (weights.folder(model, part) for part in ("first_frame", "denoiser"))
+    return _ready(adapter.load(*parts, codec(model, device)), device)
+
+
+def _ready(teacher: CosmosTeacher, device: torch.device) -> CosmosTeacher:
+    """On the device, computing in bfloat16 where that is fast."""
+    for name, layer in teacher.network.to(device).named_children():
         if name != "learnable_pos_embed":  # computed in float32 by design
             layer.to(network_dtype(device))
-    return made
+    return teacher
 
 
 def decoder(model: str, device: torch.device) -> SplatDecoder:

@@ -5,7 +5,6 @@ rooms, furniture, colours, materials and light. A prompt that names nothing of t
 are told. Other text-to-image models come through diffusers.
 """
 
-import json
 import os
 import time
 from dataclasses import dataclass
@@ -30,9 +29,9 @@ from lyra.text import Encoder, Reading, read
 LONGEST, MOST = 1000, 16  # characters of a prompt, candidates
 KNOWS = "rooms (kitchen, bedroom, office ...), furniture, colours, materials and light"
 EARLY = (
-    "mini follows colours, materials and light in part, best if walls, floor and light are all named ('A kitchen with "
-    "a table. Green walls, grey tiles floor, lamp light in the evening.'); its rooms and furniture are hardly "
-    "recognisable yet"
+    "mini makes sketches, and follows texts best that name large things with their colours, walls, floor and light ('A "
+    "bedroom with a bed, a window and white curtains. Pale blue walls, wooden floor, daylight.'); small things are "
+    "hardly recognisable yet"
 )
 _SHARPNESS = 0.5  # weight of sharpness beside agreement, both in standard deviations over the candidates
 
@@ -87,7 +86,7 @@ def paint_candidates(
 
     With mini by agreement with the text and sharpness; with `hub`, a text-to-image model of diffusers (a name on the
     Hugging Face Hub or a folder), by sharpness alone. Raises InputError for a prompt that cannot be followed, and if
-    the weights were not trained on text.
+    the model has no adapter for pictures from text.
     """
     require(1 <= candidates <= MOST, f"between 1 and {MOST} candidates can be made, not {candidates}")
     order, job, began = Order(seed=seed, model=str(model), size=size), job or Job(), time.perf_counter()
@@ -111,12 +110,12 @@ def paint_candidates(
 
 
 def require_text_weights(model: str) -> None:
-    """InputError if a model's denoiser does not say that it was trained on text."""
+    """InputError if a model has no adapter for first frames from text."""
     hint = "; give a text-to-image model of diffusers with --text-model, or a photograph"
     require(not is_gen3c(weights.place(model)), f"{model}: this teacher makes no pictures from text{hint}")
-    config = json.loads((weights.folder(model, "denoiser") / "config.json").read_text(encoding="utf-8"))
-    trained = (config.get("sampling") or {}).get("text", False)
-    require(trained, f"the denoiser of {model} was not trained on text, so it cannot make a picture from words{hint}")
+    weights.folder(model, "denoiser")
+    there = weights.has(model, "first_frame")
+    require(there, f"{model} makes no pictures from text, because it has no part first_frame (docs/text.md){hint}")
 
 
 def sized(prompt: str) -> str:
@@ -162,13 +161,13 @@ def sharpness(images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
 def _mini(reading: Reading, candidates: int, order: Order, job: Job) -> tuple[Tensor, Tensor]:
     """Pictures, made together, and their agreement with the text."""
     tokens = Encoder.load().tokens(reading)[None]
-    hashes = models.hashes(order.model, ("codec", "denoiser"))
+    hashes = models.hashes(order.model, ("codec", "denoiser", "first_frame"))
     form, sampling = order.format, TextSampling()
     seeds = list(range(order.seed, order.seed + candidates))
     with job.stage("picture", sampling.steps) as tell:
 
         def make() -> dict[str, Tensor]:
-            teacher = job.network("teacher", order.model, models.teacher)
+            teacher = job.network("painter", order.model, models.painter)
             cond = first_frame(teacher, tokens.expand(candidates, -1, -1), form.height, form.width, job.device)
             latents = paint(teacher, cond, seeds, sampling, lambda step: tell(step.index + 1))
             images = [0.5 + 0.5 * teacher.codec.decode(latent[None])[:, :, 0].float() for latent in latents]

@@ -2,7 +2,7 @@
 
 To the network this is a video of one frame whose frame indicator and buffers are all zero. It takes more steps than a
 video, since nothing is known beforehand, and classifier-free guidance (Ho and Salimans 2022) against no text; one
-frame has few tokens, so both are cheap. Only weights whose sampling says `text` were trained for it.
+frame has few tokens, so both are cheap. An adapter makes the network do it (`lyra.teacher.adapter`).
 """
 
 from collections.abc import Callable
@@ -33,11 +33,6 @@ class TextSampling:
     def schedule(self) -> KarrasSchedule:
         """The noise levels."""
         return KarrasSchedule(self.steps, self.sigma_min, self.sigma_max)
-
-
-def understands_text(teacher: CosmosTeacher) -> bool:
-    """Whether these weights were trained to make first frames from text."""
-    return teacher.sampling is not None and teacher.sampling.text
 
 
 def unconditioned(like: Float[Tensor, "b c t h w"], text: Float[Tensor, "b n e"], buffers: int) -> Conditioning:

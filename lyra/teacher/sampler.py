@@ -84,14 +84,12 @@ class Levels:
 class MiniSampling:
     """How weights made for few steps are sampled: their noise levels, guidance, and where the first step starts.
 
-    `start` is "noise", or "warp" for noise around the latents of the first warped buffer. `text` says that the weights
-    were also trained to make a first frame from text alone (lyra/teacher/first_frame.py).
+    `start` is "noise", or "warp" for noise around the latents of the first warped buffer.
     """
 
     sigmas: tuple[float, ...] = (20.0, 2.0, 0.7, 0.25)
     guidance: float = 0.0
     start: str = "noise"
-    text: bool = False
 
     def __post_init__(self) -> None:
         require(self.start in ("noise", "warp"), f"sampling starts from 'noise' or 'warp', not from {self.start!r}")
@@ -112,8 +110,9 @@ class MiniSampling:
 
     @classmethod
     def from_dict(cls, values: dict) -> "MiniSampling":
-        """The inverse of `as_dict` after a trip through JSON, where tuples become lists."""
-        return cls(tuple(values["sigmas"]), values["guidance"], values["start"], values.get("text", False))
+        """The inverse of `as_dict` after a trip through JSON, where tuples become lists; entries of older folders are
+        left out."""
+        return cls(tuple(values["sigmas"]), values["guidance"], values["start"])
 
 
 def euler(

@@ -8,7 +8,7 @@ critic of latents may keep it from being soft (`denoiser_critic`).
 """
 
 from copy import deepcopy
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,7 +22,6 @@ from lyra.teacher.sampler import KarrasSchedule, MiniSampling
 from lyra.train import checkpoint
 from lyra.train.denoiser_clips import Errors
 from lyra.train.denoiser_critic import Critic, CriticNetwork
-from lyra.train.first_frames import FrameDraw, frame_loss
 from lyra.train.latents import Latents
 from lyra.train.muon import Muon
 from lyra.train.processes import Processes
@@ -34,11 +33,8 @@ class DenoiserTraining:
     with log sigma normal; `unseen_weight` is added to the loss where the warp shows nothing; the last `few_share` of
     the training makes the few-step weights, from `substeps` steps of the frozen copy for each one of theirs.
 
-    `adversarial` is the weight of a critic in the few-step part (0: none).
-
-    With `first_frames` above 0 the network also learns to make single frames from their captions: so many for each
-    clip, their loss times `frame_weight`. They keep the loss of denoising to the end, because a frame from nothing
-    takes many steps anyway. Clips are then shown no text, as photographs come without."""
+    `adversarial` is the weight of a critic in the few-step part (0: none). Clips are shown no text, as photographs come
+    without; what text means is learnt by an adapter (`first_frames`)."""
 
     network: CosmosConfig = MINI
     sampling: MiniSampling = field(default_factory=MiniSampling)
@@ -54,16 +50,12 @@ class DenoiserTraining:
     sigma_limits: tuple[float, float] = (0.005, 80.0)
     unseen_weight: float = 1.0
     drop_buffers: float = 0.1
-    drop_text: float = 0.15
     few_share: float = 0.3
     substeps: int = 4
     adversarial: float = 0.0
     critic_width: int = 64
     critic_rate: float = 2e-4
     clip_norm: float = 1.0
-    first_frames: float = 0.0
-    frame_weight: float = 1.0
-    frame_log_sigma: tuple[float, float] = (0.3, 1.4)
 
     def as_dict(self) -> dict:
         """Plain values, saved with each run."""
@@ -72,14 +64,13 @@ class DenoiserTraining:
 
 @dataclass(frozen=True, eq=False)
 class Draw:
-    """The random numbers of one batch: noise, noise on the given frame, noise levels as unit normal numbers, and
-    whether buffers and text are shown."""
+    """The random numbers of one batch: noise, noise on the given frame, noise levels as unit normal numbers,
+    whether buffers are shown, and which step of the schedule is learnt."""
 
     noise: Float[Tensor, "b c t h w"]
     augment: Float[Tensor, "b c t h w"]
     level: Float[Tensor, " b"]
     buffers: Bool[Tensor, " b"]
-    text: Bool[Tensor, " b"]
     interval: Int64[Tensor, " b"]
 
     def __getitem__(self, index: slice) -> "Draw":
@@ -132,19 +123,7 @@ class DenoiserTrainer:
             self.critic = Critic(judge.to(self.device), self.recipe.adversarial, self.recipe.critic_rate)
 
     def start_from(self, state: dict[str, Tensor]) -> None:
-        """Begin with these weights instead of random ones.
-
-        Weights of a network without text have zeros in all layers that read it, and zeros would never move: a product
-        of two zeros has no gradient. Such layers keep their start values.
-        """
-        mine = self.network.state_dict()
-        silent = [
-            index
-            for index in range(len(self.network.transformer_blocks))
-            if not bool(state[f"transformer_blocks.{index}.attn2.to_v.weight"].any())
-        ]
-        parts = tuple(f"transformer_blocks.{index}.{name}." for index in silent for name in ("attn2", "norm2"))
-        state = {name: mine[name] if name.startswith(parts) else value for name, value in state.items()}
+        """Begin with these weights instead of random ones."""
         self.network.load_state_dict(state)
         self.average.load_state_dict(state)
 
@@ -157,32 +136,20 @@ class DenoiserTrainer:
             torch.randn(shape, **options),
             torch.randn(b, **options),
             torch.rand(b, **options) >= recipe.drop_buffers,
-            torch.rand(b, **options) >= recipe.drop_text,
             torch.randint(recipe.sampling.steps, (b,), **options),
         )
 
-    def train_step(
-        self, batch: Latents, texts: Tensor | None, draw: Draw, rate: float, frames: Latents | None = None
-    ) -> dict[str, Tensor]:
-        """One update on this process's part of a batch; returns its losses and the norm of the averaged gradient.
-
-        `frames` are single frames to be made from their text.
-        """
-        shown = texts if frames is None else None
+    def train_step(self, batch: Latents, draw: Draw, rate: float) -> dict[str, Tensor]:
+        """One update on this process's part of a batch; returns its losses and the norm of the averaged gradient."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            made, loss = (
-                self.few_loss(batch, shown, draw) if self.few else (None, self.denoising_loss(batch, shown, draw))
-            )
+            made, loss = self.few_loss(batch, draw) if self.few else (None, self.denoising_loss(batch, draw))
             parts = {"loss": loss.detach()}
             if self.critic is not None:
                 sigma = self._few_levels(draw)[:, 0]
                 term = self.critic.term(made, batch, self._error(made, batch.target, sigma, batch.mask))
                 loss, parts = loss + term, parts | {"critic_term": term.detach()}
-            if frames is not None:
-                single = self.frame_loss(frames, texts)
-                loss, parts = loss + self.recipe.frame_weight * single, parts | {"frame_loss": single.detach()}
         loss.backward()
         moved = [p for p in self.network.parameters() if p.grad is not None]
         self.processes.average([p.grad for p in moved])
@@ -197,23 +164,11 @@ class DenoiserTrainer:
             parts["critic_loss"] = self.critic.learn(made, batch, self.processes)
         return parts | {"grad_norm": norm.detach()}
 
-    def frame_loss(self, frames: Latents, texts: Tensor) -> Tensor:
-        """Error of single frames made from text at random noise levels."""
-        recipe, count = self.recipe, len(frames)
-        options = {"generator": self.noise, "device": self.device}
-        mean, std = recipe.frame_log_sigma
-        level = torch.randn(count, 1, 1, 1, 1, **options)
-        sigma = (mean + std * level).exp().clamp(*recipe.sigma_limits)
-        shown = (torch.rand(count, 1, 1, **options) >= recipe.drop_text).float()
-        draw = FrameDraw(torch.randn(frames.target.shape, **options), sigma, shown)
-        config = recipe.network
-        return frame_loss(self.network, frames, texts, draw, config.buffer_channels, config.fps).mean()
-
-    def denoising_loss(self, batch: Latents, texts: Tensor | None, draw: Draw) -> Tensor:
+    def denoising_loss(self, batch: Latents, draw: Draw) -> Tensor:
         """Weighted squared error of the clean latents at random noise levels."""
         mean, std = self.recipe.log_sigma
         sigma = (mean + std * draw.level).exp().clamp(*self.recipe.sigma_limits).reshape(-1, 1, 1, 1, 1)
-        denoiser = self._denoiser(self.network, batch, texts, draw)
+        denoiser = self._denoiser(self.network, batch, draw)
         noisy = denoiser.prepare(batch.target + sigma * draw.noise, sigma)
         return self._error(denoiser(noisy, sigma), batch.target, sigma, batch.mask)
 
@@ -222,16 +177,16 @@ class DenoiserTrainer:
         table = substeps(self.recipe.sampling, self.recipe.substeps).to(self.device)
         return table[draw.interval][..., None, None, None, None]
 
-    def few_loss(self, batch: Latents, texts: Tensor | None, draw: Draw) -> tuple[Tensor, Tensor]:
+    def few_loss(self, batch: Latents, draw: Draw) -> tuple[Tensor, Tensor]:
         """What the network makes in one step, and the error as in `denoising_loss`, but towards the estimate that
         takes one step where the frozen model's steps arrive."""
         levels = self._few_levels(draw)
         first, last = levels[:, 0], levels[:, -1]
-        shown = Draw(draw.noise, draw.augment, draw.level, torch.ones_like(draw.buffers), draw.text, draw.interval)
-        denoiser = self._denoiser(self.network, batch, texts, shown)
+        shown = replace(draw, buffers=torch.ones_like(draw.buffers))
+        denoiser = self._denoiser(self.network, batch, shown)
         start = denoiser.prepare(batch.target + first * draw.noise, first)
         with torch.no_grad():
-            expert = self._denoiser(self.frozen, batch, texts, shown)
+            expert = self._denoiser(self.frozen, batch, shown)
             x = start
             for sigma, following in pairwise(levels.unbind(1)):
                 x = expert.prepare(x, sigma)
@@ -240,11 +195,10 @@ class DenoiserTrainer:
         made = denoiser(start, first)
         return made, self._error(made, target, first, batch.mask)
 
-    def _denoiser(self, network: nn.Module, batch: Latents, texts: Tensor | None, draw: Draw) -> CosmosDenoiser:
-        """The sampling class around a network, with some of the conditioning left out."""
-        cond = conditioning(batch, texts)
-        shown = [flag.reshape(-1, *[1] * rest) for flag, rest in ((draw.buffers, 4), (draw.text, 2))]
-        cond = Conditioning(cond.latent, cond.known, cond.buffers * shown[0], cond.text * shown[1], cond.negative_text)
+    def _denoiser(self, network: nn.Module, batch: Latents, draw: Draw) -> CosmosDenoiser:
+        """The sampling class around a network, with some of the buffers left out."""
+        cond = conditioning(batch)
+        cond = replace(cond, buffers=cond.buffers * draw.buffers.reshape(-1, 1, 1, 1, 1))
         return CosmosDenoiser(network, self.recipe.network.fps, cond, 0.0, draw.augment)
 
     def _error(self, clean: Tensor, target: Tensor, sigma: Tensor, mask: Tensor) -> Tensor:
@@ -300,14 +254,14 @@ def initialise(network: nn.Module) -> nn.Module:
     return network
 
 
-def conditioning(batch: Latents, texts: Tensor | None) -> Conditioning:
-    """What the model is given: the first frame, the warp with its mask, and a row of `texts` if there are any."""
+def conditioning(batch: Latents) -> Conditioning:
+    """What the model is given: the first frame and the warp with its mask, and a text without tokens."""
     latent = torch.zeros_like(batch.target)
     latent[:, :, :1] = batch.target[:, :, :1]
     known = torch.zeros_like(latent[:, :1])
     known[:, :, 0] = 1
-    text = batch.target.new_zeros(len(batch), 0, 1) if texts is None else texts[batch.caption]
-    return Conditioning(latent, known, torch.cat([batch.warp, batch.mask], 1), text, torch.zeros_like(text))
+    text = batch.target.new_zeros(len(batch), 0, 1)
+    return Conditioning(latent, known, torch.cat([batch.warp, batch.mask], 1), text, text)
 
 
 def substeps(sampling: MiniSampling, count: int) -> Float[Tensor, "n k"]:

@@ -21,12 +21,11 @@ from lyra.train.clip_data import to_signed
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """True frames in [-1, 1], the warp of the first (-1 in holes), where it shows something, and a caption."""
+    """True frames in [-1, 1], the warp of the first (-1 in holes), and where it shows something."""
 
     frames: Float[Tensor, "3 t h w"]
     warp: Float[Tensor, "3 t h w"]
     mask: Bool[Tensor, "t h w"]
-    caption: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +39,6 @@ class Views:
     depth: Float[Tensor, "k 2 h w"]
     c2w: Float[Tensor, "k t 4 4"]
     K: Float[Tensor, "3 3"]
-    caption: str
 
     def to(self, device: torch.device) -> "Views":
         """The scene on another device."""
@@ -134,13 +132,13 @@ def scene_clip(views: Views, chosen: Int64[Tensor, "t 2"], errors: Errors | None
     # Checked on the CPU: each check would wait for the GPU.
     cameras = Cameras(c2w, K.expand(len(c2w), 3, 3), width, height).to(frames.device)
     warped = Cache.from_depth(frames[:1], depth[None], cameras[:1], options).warp(cameras)
-    clip = Clip(frames.transpose(0, 1), warped.image.transpose(0, 1), warped.mask, views.caption)
+    clip = Clip(frames.transpose(0, 1), warped.image.transpose(0, 1), warped.mask)
     return _mirrored(clip) if errors is not None and _below(generator, 2) else clip
 
 
 def _mirrored(clip: Clip) -> Clip:
     """The clip of the mirrored scene, seen by the mirrored camera."""
-    return Clip(clip.frames.flip(-1), clip.warp.flip(-1), clip.mask.flip(-1), clip.caption)
+    return Clip(clip.frames.flip(-1), clip.warp.flip(-1), clip.mask.flip(-1))
 
 
 def _recoloured(frames: Float[Tensor, "t 3 h w"], generator: torch.Generator) -> Float[Tensor, "t 3 h w"]:

@@ -35,7 +35,7 @@ class Judge:
         self, clips: Sequence[Clip], codec: VideoCodec, config: CosmosConfig, lpips: nn.Module | None = None
     ) -> None:
         self.clips, self.codec, self.config, self.lpips = clips, codec, config, lpips
-        self.latents = [encode([clip], codec, config, [0]).float() for clip in clips]
+        self.latents = [encode([clip], codec, config).float() for clip in clips]
 
     @torch.no_grad()
     def sample(self, way: Way, batch: int = 8) -> list[Tensor]:
@@ -44,7 +44,7 @@ class Judge:
         for start in range(0, len(self.clips), batch):
             parts = self.latents[start : start + batch]
             given = parts[0].concat(parts)
-            cond = conditioning(given, None)
+            cond = conditioning(given)
             noise = torch.stack([_noise(start + i, given.target.shape[1:]) for i in range(len(parts))])
             augment = torch.stack([_noise(10_000 + start + i, given.target.shape[1:]) for i in range(len(parts))])
             device = given.target.device

@@ -56,9 +56,7 @@ def fit(trainer: DenoiserTrainer, supply: Supply, clock: Clock, save: Callable[[
                 pace.write(log, losses)
                 losses = []
         batch = supply.draw(trainer.generator)
-        texts = supply.texts.table if supply.texts.used else None
-        draw, rate = trainer.draw(batch.target.shape), trainer.rate(pace.progress)
-        losses.append(trainer.train_step(batch, texts, draw, rate, supply.draw_frames(trainer.generator)))
+        losses.append(trainer.train_step(batch, trainer.draw(batch.target.shape), trainer.rate(pace.progress)))
         pace.stepped()
         supply.take()
     save()

@@ -1,8 +1,8 @@
 """The supply of training latents of one process: a thread makes new ones from scenes and photographs all the time.
 
 On CUDA the thread works in a stream of its own and waits for nothing but that stream, so neither its many small
-kernels nor its waits for the GPU hold up the training loop. Banks and texts belong to the loop alone: the thread only
-hands over what is finished.
+kernels nor its waits for the GPU hold up the training loop. Banks belong to the loop alone: the thread only hands over
+what is finished.
 """
 
 import queue
@@ -18,7 +18,7 @@ from torch import Tensor
 from lyra.teacher.codec import VideoCodec
 from lyra.train.denoiser import DenoiserTraining
 from lyra.train.denoiser_clips import Clip, Views, order, photo_clip, scene_clip
-from lyra.train.latents import Bank, Latents, SceneFeed, Texts, encode
+from lyra.train.latents import Bank, Latents, SceneFeed, encode
 from lyra.train.moving_scenes import Recording, moving_clips
 
 OF_A_SCENE = 3  # clips made each time a scene is read: half of its paths, so that more scenes are seen
@@ -27,10 +27,9 @@ TOGETHER = 6  # clips encoded at a time
 
 @dataclass(frozen=True, eq=False)
 class Made:
-    """A round of new latents, captions still in words."""
+    """A round of new latents, of scenes or of photographs (`pans`)."""
 
     clips: Latents
-    captions: list[str]
     pans: bool = False
 
 
@@ -61,10 +60,10 @@ class Maker:
             return None
         clips = self._pans() if pans_due else [clip for views in scenes for clip in self._films(views)]
         clock.lap("warping")
-        latents = encode(clips, self.codec, self.recipe.network, [0] * len(clips))
+        latents = encode(clips, self.codec, self.recipe.network)
         clock.lap("encoding")
         self.pans, self.films = self.pans + pans_due * len(clips), self.films + (not pans_due) * len(clips)
-        return Made(latents, [clip.caption for clip in clips], pans_due)
+        return Made(latents, pans_due)
 
     def _scenes(self, wait: float) -> list[Views | Recording]:
         """Up to two scenes of the right size, still ones on the device."""
@@ -92,16 +91,13 @@ class Maker:
 
 
 class Supply:
-    """Banks of scenes and of photographs, filled by a thread that works the maker, and one of single frames.
+    """Banks of scenes and of photographs, filled by a thread that works the maker.
 
-    `capacity` clips of scenes have room; `frames` are complete from the start, if there are any. The thread makes at
-    most `pace` clips a second; call `stop` at the end.
+    `capacity` clips of scenes have room. The thread makes at most `pace` clips a second; call `stop` at the end.
     """
 
-    def __init__(
-        self, maker: Maker, texts: Texts, capacity: int, frames: Bank | None = None, pace: float = float("inf")
-    ) -> None:
-        self.maker, self.recipe, self.texts, self.frames, self.pace = maker, maker.recipe, texts, frames, pace
+    def __init__(self, maker: Maker, capacity: int, pace: float = float("inf")) -> None:
+        self.maker, self.recipe, self.pace = maker, maker.recipe, pace
         pans = bool(maker.photos) and self.recipe.photos > 0
         self.scenes = Bank(capacity)
         self.pans = Bank(max(1, round(capacity * self.recipe.photos))) if pans else None
@@ -145,28 +141,17 @@ class Supply:
                 return count
             if isinstance(made, BaseException):
                 raise made
-            (self.pans if made.pans else self.scenes).add(self._named(made.clips, made.captions))
+            if made.clips.target.is_cuda:  # its memory must not be used again before this stream has read it
+                for tensor in vars(made.clips).values():
+                    tensor.record_stream(torch.cuda.current_stream())
+            (self.pans if made.pans else self.scenes).add(made.clips)
             count += len(made.clips)
-
-    def _named(self, latents: Latents, captions: Sequence[str]) -> Latents:
-        """Latents of the thread as the loop's own, with the rows of their captions."""
-        device = latents.target.device
-        if device.type == "cuda":  # their memory must not be used again before this stream has read it
-            for tensor in (latents.target, latents.warp, latents.mask):
-                tensor.record_stream(torch.cuda.current_stream())
-        rows = torch.tensor([self.texts.row(caption) for caption in captions], device=device)
-        return Latents(latents.target, latents.warp, latents.mask, rows)
 
     def draw(self, generator: torch.Generator) -> Latents:
         """A batch with its share of photographs."""
         pans = round(self.recipe.batch * self.recipe.photos) if self.pans is not None and len(self.pans) > 0 else 0
         parts = [self.scenes.draw(self.recipe.batch - pans, generator)]
         return Latents.concat([*parts, self.pans.draw(pans, generator)]) if pans else parts[0]
-
-    def draw_frames(self, generator: torch.Generator) -> Latents | None:
-        """A batch of single frames with captions; None if the recipe has none."""
-        count = round(self.recipe.batch * self.recipe.first_frames)
-        return self.frames.draw(max(1, count), generator) if self.frames is not None else None
 
 
 class _Stopwatch:

@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 import zlib
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,8 +34,8 @@ from lyra.train.moving_scenes import Recording, is_moving, read_recording
 class Latents:
     """Training examples: normalised latents of the true frames and of the warp, mask channels, and captions.
 
-    `caption` is a row of the bank's table of texts (0: no text). The first frame is latent frame 0 of `target`. Warp
-    and mask of single frames have no channels.
+    `caption` is a row of a table of texts (0: no text, as for all clips). The first frame is latent frame 0 of
+    `target`. Warp and mask of single frames have no channels.
     """
 
     target: Float[Tensor, "b c t h w"]
@@ -62,12 +62,12 @@ class Latents:
 
 
 @torch.no_grad()
-def encode(clips: Sequence[Clip], codec: VideoCodec, config: CosmosConfig, captions: Sequence[int]) -> Latents:
+def encode(clips: Sequence[Clip], codec: VideoCodec, config: CosmosConfig) -> Latents:
     """Latents of clips of one size, in float16."""
     videos = torch.stack([clip.frames for clip in clips] + [clip.warp for clip in clips])
     target, warp = codec.encode(videos).half().chunk(2)
     masks = pool_masks(torch.stack([clip.mask for clip in clips]).float(), codec.spec, config.mask_cells).half()
-    return Latents(target, warp, masks, torch.tensor(captions, device=target.device))
+    return Latents(target, warp, masks, torch.zeros(len(clips), dtype=torch.long, device=target.device))
 
 
 class Bank:
@@ -141,7 +141,7 @@ def read_views(folder: Path, depth_of_code: np.ndarray, frames: int) -> Views | 
     with np.load(folder / "cameras.npz") as cameras:
         c2w, K = torch.from_numpy(cameras["c2w"][:paths, :frames]), torch.from_numpy(cameras["K"])
     depth = torch.from_numpy(depth_of_code[codes[:paths, [0, frames - 1]]])
-    return Views(torch.from_numpy(read_array(folder / "rgb.npy", paths)[:, :frames]), depth, c2w, K, facts["caption"])
+    return Views(torch.from_numpy(read_array(folder / "rgb.npy", paths)[:, :frames]), depth, c2w, K)
 
 
 @dataclass(frozen=True)
@@ -231,30 +231,3 @@ class SceneFeed:
         keep = self.source.keep
         if keep is not None and len(self.seen) > keep:
             shutil.rmtree(self.seen.pop(0), ignore_errors=True)
-
-
-class Texts:
-    """Captions as rows of a table of embeddings [n, tokens, channels]; row 0 is no text, all zeros."""
-
-    def __init__(
-        self, config: CosmosConfig, device: torch.device, embed: Callable[[str], Float[Tensor, "n e"]] | None
-    ) -> None:
-        self._embed, self._rows = embed, {"": 0}
-        self.table = torch.zeros(1, config.text_tokens, config.text_channels, device=device)
-
-    @property
-    def used(self) -> bool:
-        """Whether there is any text at all."""
-        return self._embed is not None
-
-    def row(self, caption: str) -> int:
-        """The row of a caption, embedded when it is met for the first time."""
-        if self._embed is None:
-            return 0
-        if caption not in self._rows:
-            tokens = self._embed(caption)[: self.table.shape[1]]
-            row = self.table.new_zeros(1, *self.table.shape[1:])
-            row[0, : len(tokens)] = tokens
-            self.table = torch.cat([self.table, row])
-            self._rows[caption] = len(self._rows)
-        return self._rows[caption]

@@ -36,7 +36,6 @@ class Recording:
     """
 
     name: str
-    caption: str
     source: UInt8[Tensor, "t 3 h w"]
     depth: Float[Tensor, "t h w"]
     cameras: Cameras
@@ -82,9 +81,7 @@ def read_recording(folder: Path, backwards: bool = False) -> Recording:
     poses = poses.flip(1) if backwards else poses
     height, width = rgb.shape[2:4]
     cameras = Cameras(poses.float(), K.float().expand(*poses.shape[:2], 3, 3), width, height)
-    return Recording(
-        folder.name, facts.get("caption", ""), pictures[0], depth, cameras[0], pictures[1:], cameras[1:], backwards
-    )
+    return Recording(folder.name, pictures[0], depth, cameras[0], pictures[1:], cameras[1:], backwards)
 
 
 def read_both(folder: Path) -> tuple[Recording, Recording]:
@@ -113,7 +110,7 @@ def moving_clips(recording: Recording, device: torch.device | str = "cpu") -> li
     for frames, path in zip(recording.frames, scaled(recording.paths, recording.unit), strict=True):
         warped = cache.warp(path.to(device), per_frame=True)
         true = (frames.to(device).float() / 127.5 - 1).transpose(0, 1)
-        clips.append(Clip(true, warped.image.transpose(0, 1), warped.mask, recording.caption))
+        clips.append(Clip(true, warped.image.transpose(0, 1), warped.mask))
     return clips
 
 

@@ -1,7 +1,7 @@
 """Weights: what the package ships, where else models lie, and how a folder of weights is stored.
 
-A model is a folder with one folder a part: codec, denoiser, depth, decoder. A part is config.json, model.safetensors
-and, if shipped, card.md.
+A model is a folder with one folder a part: codec, denoiser, depth, decoder, and first_frame if it makes pictures from
+text. A part is config.json, model.safetensors and, if shipped, card.md.
 """
 
 import os
@@ -12,7 +12,8 @@ from lyra.weights.storage import fingerprint, load_folder, save_folder
 
 __all__ = ["PARTS", "SHIPPED", "fingerprint", "folder", "has", "load_folder", "place", "save_folder"]
 
-PARTS = ("codec", "denoiser", "depth", "decoder")
+PARTS = ("codec", "denoiser", "depth", "decoder")  # of every model
+_MORE = ("first_frame",)  # of those that make pictures from text
 SHIPPED = ("mini",)
 
 
@@ -22,7 +23,8 @@ def folder(model: str | os.PathLike, part: str) -> Path:
     `model` is a shipped name ("mini"), the name of a folder in $LYRA_MODELS (default ~/.lyra/models), or the path of a
     folder. Raises InputError, saying where weights were looked for, if they are not there.
     """
-    require(part in PARTS, f"a model has the parts {', '.join(PARTS)}, not {part!r}")
+    known = (*PARTS, *_MORE)
+    require(part in known, f"a model has the parts {', '.join(known)}, not {part!r}")
     found = place(model) / part
     advice = (
         f"this version of the package comes without them; give a folder that holds {part}/ instead of the name"

@@ -1,6 +1,7 @@
 """`lyra generate --text`: prompts of every kind, candidates, the choice, and the way to a scene with a tiny model."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -9,29 +10,41 @@ import pytest
 import torch
 from PIL import Image
 from tiny_model import write_tiny_model
+from torch import nn
 
 from lyra import cli
 from lyra.pipeline import Job
 from lyra.pipeline.text import LONGEST, Painted, checked, choose, paint_candidates, sharpness, sized
 from lyra.scene import InputError
+from lyra.teacher import adapter
 from lyra.teacher.codec import VideoCodec
 from lyra.teacher.cosmos import CosmosConfig, CosmosTeacher, build
 from lyra.teacher.sampler import MiniSampling
+from lyra.weights import fingerprint, load_folder, save_folder
 
 PROMPT = "a bright kitchen with green cupboards, a dragon and a wooden table"
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    """The tiny model with a denoiser that reads text (and knows nothing)."""
+    """The tiny model with a denoiser that reads text, and an adapter for first frames (which knows nothing)."""
     place = write_tiny_model(tmp_path_factory.mktemp("model"))
     codec = VideoCodec.load(place / "codec")
     config = CosmosConfig.from_dict(json.loads((place / "denoiser" / "config.json").read_text())["network"])
     config = replace(config, text_channels=64, text_tokens=16)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        CosmosTeacher(codec, build(config), config, MiniSampling((2.0, 0.5), text=True)).save(place / "denoiser")
+        network = build(config)
+        CosmosTeacher(codec, network, config, MiniSampling((2.0, 0.5))).save(place / "denoiser")
+        write_adapter(place, network)
     return place
+
+
+def write_adapter(place: Path, network: nn.Module) -> None:
+    """The part first_frame of a model: random changes of its denoiser."""
+    changed = adapter.attach(network, 4)
+    factors = {name: torch.randn_like(p) / 10 for name, p in changed.named_parameters() if p.requires_grad}
+    adapter.save(place / "first_frame", factors, place / "denoiser")
 
 
 def run(monkeypatch, capsys, *arguments: str) -> tuple[int, str]:
@@ -67,10 +80,25 @@ def test_the_same_seed_gives_the_same_picture_and_is_kept(model, tmp_path):
     assert not torch.equal(first.image, other.image)
 
 
-def test_weights_without_text_say_so(tmp_path, monkeypatch, capsys):
+def test_pictures_come_through_the_adapter(model, tmp_path):
+    """Its changes show, and the denoiser's folder is as it was for those who train on."""
+    place = shutil.copytree(model, tmp_path / "model")
+    order, before = {"candidates": 1, "size": (64, 64)}, fingerprint(place / "denoiser")
+    first = paint_candidates(PROMPT, model=str(place), **order)
+    config, factors = load_folder(place / "first_frame")
+    save_folder(place / "first_frame", {name: 0 * value for name, value in factors.items()}, config)
+    plain = paint_candidates(PROMPT, model=str(place), **order)
+    assert not torch.allclose(first.image, plain.image, atol=0.01) and fingerprint(place / "denoiser") == before
+
+
+def test_weights_without_an_adapter_and_one_of_other_weights_say_so(model, tmp_path, monkeypatch, capsys):
     place = write_tiny_model(tmp_path / "model")
-    code, said = run(monkeypatch, capsys, "--text", PROMPT, "-o", str(tmp_path / "out"), "--model", str(place))
-    assert code == 2 and "was not trained on text" in said and "--text-model" in said
+    command = ("--text", PROMPT, "-o", str(tmp_path / "out"), "--model", str(place), "--size", "64x64")
+    code, said = run(monkeypatch, capsys, *command)
+    assert code == 2 and "no part first_frame" in said and "--text-model" in said
+    shutil.copytree(model / "first_frame", place / "first_frame")
+    code, said = run(monkeypatch, capsys, *command)
+    assert code == 2 and "trained on another denoiser" in said and "Traceback" not in said
     code, said = run(monkeypatch, capsys, "-o", str(tmp_path / "out"))
     assert code == 2 and "either a photograph or --text" in said
 

@@ -24,7 +24,7 @@ def batch(seed: int) -> tuple[Latents, Draw]:
     mask = torch.rand(4, 16, 2, 4, 6, generator=g) - 0.5
     latents = Latents(0.5 * target, 0.5 * warp, mask, torch.zeros(4, dtype=torch.long))
     shown = torch.tensor([True, True, False, True])
-    return latents, Draw(noise, augment, torch.randn(4, generator=g), shown, shown, torch.tensor([0, 1, 1, 0]))
+    return latents, Draw(noise, augment, torch.randn(4, generator=g), shown, torch.tensor([0, 1, 1, 0]))
 
 
 def train(processes: Processes) -> tuple[list[float], torch.Tensor]:
@@ -35,7 +35,7 @@ def train(processes: Processes) -> tuple[list[float], torch.Tensor]:
             trainer.begin_few()
         latents, draw = batch(index)
         mine = slice(processes.rank, None, processes.count)
-        loss = trainer.train_step(latents[mine], None, draw[mine], 1e-3)["loss"]
+        loss = trainer.train_step(latents[mine], draw[mine], 1e-3)["loss"]
         processes.average([loss])
         losses.append(float(loss))
     return losses, torch.cat([p.detach().flatten() for p in trainer.network.parameters()])

@@ -29,7 +29,7 @@ from lyra.train.denoiser_critic import Critic, CriticNetwork
 from lyra.train.denoiser_eval import Judge, Way, fill_nearest
 from lyra.train.denoiser_fit import Clock, fill, fit
 from lyra.train.denoiser_supply import Made, Maker, Supply
-from lyra.train.latents import Bank, SceneFeed, Source, Texts, read_views
+from lyra.train.latents import Bank, SceneFeed, Source, read_views
 from lyra.train.processes import Processes
 from lyra.vae.causal_vae import VaeConfig
 
@@ -48,7 +48,7 @@ def one_thread():
 
 def run(trainer: DenoiserTrainer, steps: range) -> list[float]:
     """Steps on the batches of these numbers, with the trainer's own random numbers."""
-    return [float(trainer.train_step(batch(i)[0], None, trainer.draw(SHAPE), trainer.rate(0.1))["loss"]) for i in steps]
+    return [float(trainer.train_step(batch(i)[0], trainer.draw(SHAPE), trainer.rate(0.1))["loss"]) for i in steps]
 
 
 def test_two_processes_do_what_one_does(tmp_path):
@@ -87,16 +87,24 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
         assert torch.equal(mine, theirs)
 
 
+def test_a_run_starts_from_other_weights_as_they_are():
+    given = DenoiserTrainer(RECIPE, ALONE, 3).network.state_dict()
+    trainer = DenoiserTrainer(RECIPE, ALONE, 0)
+    trainer.start_from(given)
+    for network in (trainer.network, trainer.average):
+        assert all(torch.equal(value, given[name]) for name, value in network.state_dict().items())
+
+
 def test_the_loss_is_that_of_the_class_that_samples():
     """A perfect model has no loss, and the error counts only where frames are not given. Worst difference 1e-6."""
     trainer = DenoiserTrainer(RECIPE, ALONE, 0)
     latents, draw = batch(0)
     plain = replace(latents, mask=torch.full_like(latents.mask, 0.5))  # everything seen: no extra weight
-    loss = float(trainer.denoising_loss(plain, None, draw).detach())
+    loss = float(trainer.denoising_loss(plain, draw).detach())
     sigma = draw.level.mul(1.5).exp().clamp(0.005, 80.0)
     expected = []
     for i in range(4):
-        cond = conditioning(plain[i : i + 1], None)
+        cond = conditioning(plain[i : i + 1])
         shown = Conditioning(cond.latent, cond.known, cond.buffers * draw.buffers[i], cond.text, cond.negative_text)
         denoiser = CosmosDenoiser(trainer.network, NETWORK.fps, shown, 0.0, draw.augment[i : i + 1])
         level = float(sigma[i])
@@ -109,7 +117,7 @@ def test_the_loss_is_that_of_the_class_that_samples():
 def test_a_tiny_network_learns_four_examples_by_heart():
     """With fixed random numbers; measured 0.05 of the first loss after 30 steps."""
     trainer, (latents, draw) = DenoiserTrainer(replace(RECIPE, warmup_steps=1), ALONE, 0), batch(0)
-    losses = [float(trainer.train_step(latents, None, draw, 5e-3)["loss"]) for _ in range(30)]
+    losses = [float(trainer.train_step(latents, draw, 5e-3)["loss"]) for _ in range(30)]
     assert losses[-1] < 0.3 * losses[0]
 
 
@@ -215,14 +223,13 @@ def test_the_supply_grows_with_the_folder_and_a_run_ends_in_scores(world, tmp_pa
     codec = VideoCodec(vae).eval().requires_grad_(False)
     recipe = replace(RECIPE, photos=0.25, few_share=0.3, learning_rate=2e-3)
     feed = SceneFeed(Source(world, 9, rescan=0.1), DEPTH)
-    texts = Texts(NETWORK, ALONE.device, lambda caption: torch.ones(2, 64) if caption else torch.zeros(0, 64))
-    supply = Supply(Maker(codec, recipe, feed, photographs(tmp_path), (32, 48)), texts, 24)
+    supply = Supply(Maker(codec, recipe, feed, photographs(tmp_path), (32, 48)), 24)
     trainer, log, saves = DenoiserTrainer(recipe, ALONE, 0), tmp_path / "log.jsonl", []
     fill(trainer, supply, 12, time.monotonic() + 60)
-    while len(texts.table) < 3:  # the first scene may be filmed again before the second one has been read
+    while len(feed.seen) < 2:  # the first scene may be filmed again before the second one has been read
         supply.take(wait=1.0)
     assert {path.name for path in feed.seen} == {"scene-0", "scene-1"} and 12 <= len(supply.scenes) <= 24
-    assert texts.table.shape == (3, 16, 64) and 6 <= len(supply.pans) <= len(supply.scenes)
+    assert 6 <= len(supply.pans) <= len(supply.scenes)
     monkeypatch.setattr(denoiser_fit, "time", Ticking())
     fit(trainer, supply, Clock(1e9, 2.5, log_every=0.0), lambda: saves.append(trainer.step), log)
     supply.stop()
@@ -246,13 +253,13 @@ class Breaking(Maker):
         self.asked.append(time.monotonic())
         if len(self.asked) > 4:
             raise OSError("the disk is gone")
-        return Made(batch(0)[0][:1], [""])
+        return Made(batch(0)[0][:1])
 
 
 def test_the_supply_keeps_its_pace_and_an_error_of_its_thread_reaches_the_loop():
     """At most ten clips a second: four waits of a tenth of one."""
     maker = Breaking()
-    supply = Supply(maker, Texts(NETWORK, ALONE.device, None), 8, pace=10.0)
+    supply = Supply(maker, 8, pace=10.0)
     with pytest.raises(OSError, match="the disk is gone"):
         for _ in range(20):
             supply.take(wait=1.0)

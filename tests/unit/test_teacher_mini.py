@@ -55,6 +55,7 @@ def test_a_saved_teacher_samples_the_same(teacher, tmp_path):
     loaded = CosmosTeacher.load(tmp_path / "denoiser")
     assert loaded.config == SMALL and loaded.sampling == teacher.sampling
     assert torch.equal(loaded.sample(loaded.condition(request()), noise), expected)
+    assert MiniSampling.from_dict(teacher.sampling.as_dict() | {"text": True}) == teacher.sampling  # of older folders
     teacher.save(tmp_path / "denoiser")
     small = CosmosTeacher.load(tmp_path / "denoiser", teacher.codec).sample(cond, noise)
     assert 0 < (small - expected).abs().max() < 0.05 * expected.std()

@@ -140,10 +140,9 @@ def test_the_denoiser_learns_from_moving_scenes_too(folder, codec):
     feed = SceneFeed(Source(folder.parent, FRAMES, rescan=0.1), np.zeros(65536, np.float32), readers=1)
     maker = Maker(codec, DenoiserTraining(), feed, [], (HEIGHT, WIDTH))
     made = maker.make(wait=60.0)
-    scenes = len(made.captions) // OF_A_SCENE
-    assert scenes >= 1 and made.captions == ["a square"] * OF_A_SCENE * scenes
+    assert len(made.clips) in (OF_A_SCENE, 2 * OF_A_SCENE) and not made.clips.caption.any() and not made.pans
     both = [clip for way in (False, True) for clip in moving_clips(read_recording(folder, way))]
-    known = encode(both, codec, DenoiserTraining().network, [0] * len(both))
+    known = encode(both, codec, DenoiserTraining().network)
     for target, warp in zip(made.clips.target, made.clips.warp, strict=True):
         same = (known.target - target).abs().amax((1, 2, 3, 4)) + (known.warp - warp).abs().amax((1, 2, 3, 4))
         assert same.min() < 0.02
