@@ -1,10 +1,10 @@
-"""Makes the example scenes from worlds: examples/room.spz, and examples/walk.lyra4d in which somebody moves.
+"""Makes the example scene from worlds: examples/room.spz.
 
 No network is involved: pixels of rendered frames become flat Gaussians on the surfaces they show, views from the six
 trajectories add what the first frame did not see, and a short optimisation by `lyra.render` makes the splats agree
 with the frames. Run `python -m worlds fetch` and `python -m worlds pack` first, then
 
-    python runs/make_examples.py --packs packs --room 3 --walk 11
+    python runs/make_examples.py --packs packs --room 3
 """
 
 import argparse
@@ -16,7 +16,7 @@ import torch
 import torch._dynamo  # the first optimiser loads it, which crashes once Mesa's software OpenGL has loaded its LLVM
 
 import lyra
-from lyra.scene import Cameras, DynamicGaussians, Gaussians, rotations
+from lyra.scene import Cameras, Gaussians, rotations
 from lyra.scene.sh import rgb_to_sh
 from worlds.dataset import pack_paths
 from worlds.render.renderer import Renderer
@@ -27,10 +27,10 @@ SPREAD = 0.85  # standard deviation of a splat over the spacing of its pixels; l
 THIN = 0.1  # thickness over the smaller extent
 
 
-def film(packs: Path, index: int, dynamic: bool, style: Style):
-    """Frames [k, t, ...] of training scene `index`, their cameras relative to the first one, and mover masks."""
+def film(packs: Path, index: int, style: Style):
+    """Frames [k, t, ...] of training scene `index`, and their cameras relative to the first one."""
     maker = SceneMaker(pack_paths(packs), "train", style)
-    _, plan = next(maker.plans(Job((seed_of("train", index),), "", (dynamic,))))
+    _, plan = next(maker.plans(Job((seed_of("train", index),), "", (False,))))
     if plan is None:
         raise SystemExit(f"training scene {index} has no start camera; choose another index")
     with Renderer((style.height, style.width)) as renderer:
@@ -44,8 +44,7 @@ def film(packs: Path, index: int, dynamic: bool, style: Style):
     cameras = Cameras(c2w, torch.from_numpy(K).float().expand(k, t, 3, 3), style.width, style.height)
     rgb = torch.from_numpy(drawn.rgb).float().div(255).unflatten(0, (k, t))
     depth = torch.from_numpy(drawn.depth).unflatten(0, (k, t))
-    moving = torch.from_numpy(drawn.ids > len(plan.world.instances)).unflatten(0, (k, t))
-    return plan, rgb, depth.clamp(max=60.0), moving, cameras
+    return plan, rgb, depth.clamp(max=60.0), cameras
 
 
 def lift(rgb, depth, camera: Cameras, keep) -> Gaussians:
@@ -64,14 +63,14 @@ def lift(rgb, depth, camera: Cameras, keep) -> Gaussians:
     return Gaussians.from_rgb(points[keep], quats[keep], scales[keep], torch.full((n,), 0.9), rgb[keep])
 
 
-def build(rgb, depth, usable, cameras: Cameras) -> Gaussians:
+def build(rgb, depth, cameras: Cameras) -> Gaussians:
     """Gaussians of views [v]: all of the first, then of each view only what the ones before do not cover."""
-    first = lift(rgb[0], depth[0], cameras[0], usable[0])
+    first = lift(rgb[0], depth[0], cameras[0], torch.ones_like(depth[0], dtype=torch.bool))
     scene = Gaussians(*_fields(first), torch.ones(len(first), dtype=torch.bool))
     for i in range(1, len(cameras)):
         drawn = lyra.render(scene, cameras[i])
         missing = (drawn.alpha[0] < 0.7) | (drawn.depth[0] > 1.05 * depth[i])
-        part = lift(rgb[i], depth[i], cameras[i], missing & usable[i])
+        part = lift(rgb[i], depth[i], cameras[i], missing)
         scene = Gaussians.concat([scene, Gaussians(*_fields(part), torch.zeros(len(part), dtype=torch.bool))])
     return scene
 
@@ -80,8 +79,8 @@ def _fields(gaussians: Gaussians):
     return gaussians.means, gaussians.quats, gaussians.scales, gaussians.opacities, gaussians.sh
 
 
-def refine(scene: Gaussians, rgb, usable, cameras: Cameras, steps: int) -> Gaussians:
-    """Adam on colours and opacities until the splats reproduce the frames (L1 on usable pixels)."""
+def refine(scene: Gaussians, rgb, cameras: Cameras, steps: int) -> Gaussians:
+    """Adam on colours and opacities until the splats reproduce the frames (L1)."""
     colour = scene.rgb.clone().requires_grad_()
     logit = torch.logit(scene.opacities).requires_grad_()
     groups = [{"params": [colour], "lr": 0.01}, {"params": [logit], "lr": 0.05}]
@@ -90,7 +89,7 @@ def refine(scene: Gaussians, rgb, usable, cameras: Cameras, steps: int) -> Gauss
     for step in range(steps):
         i = int(torch.randint(len(cameras), (), generator=order))
         now = Gaussians(scene.means, scene.quats, scene.scales, logit.sigmoid(), rgb_to_sh(colour)[:, None], scene.seen)
-        error = (lyra.render(now, cameras[i]).rgb.movedim(0, -1) - rgb[i]).abs()[usable[i]].mean()
+        error = (lyra.render(now, cameras[i]).rgb.movedim(0, -1) - rgb[i]).abs().mean()
         optimizer.zero_grad()
         error.backward()
         optimizer.step()
@@ -106,47 +105,26 @@ def views_of(k: int, t: int) -> list[tuple[int, int]]:
 
 def room(packs: Path, index: int, steps: int):
     """A furnished room as a static scene."""
-    plan, rgb, depth, moving, cameras = film(packs, index, False, Style(width=224, height=126, frames=7, twin=False))
+    plan, rgb, depth, cameras = film(packs, index, Style(width=184, height=104, frames=7))
     path, frame = map(torch.tensor, zip(*views_of(*rgb.shape[:2]), strict=True))
-    rgb, depth, cameras, usable = rgb[path, frame], depth[path, frame], cameras[path, frame], ~moving[path, frame]
-    scene = refine(build(rgb, depth, usable, cameras), rgb, usable, cameras, steps)
+    rgb, depth, cameras = rgb[path, frame], depth[path, frame], cameras[path, frame]
+    scene = refine(build(rgb, depth, cameras), rgb, cameras, steps)
     print(f"{plan.world.caption}: {len(scene):,} Gaussians, {float(scene.seen.float().mean()):.0%} seen")
     return scene, plan
 
 
-def walk(packs: Path, index: int, steps: int):
-    """A moving scene: its still part once, and what moves as one set of Gaussians a frame."""
-    style = Style(width=176, height=99, frames=25, twin=False)
-    plan, rgb, depth, moving, cameras = film(packs, index, True, style)
-    paths = [i for i, name in enumerate(plan.names) if not name.endswith("_reversed")]
-    two = paths[:2]
-    chosen = [(0, 0)] + [(p, f) for f in range(24, 0, -4) for p in paths]
-    path, frame = map(torch.tensor, zip(*chosen, strict=True))
-    still = ~moving[path, frame]
-    static = build(rgb[path, frame], depth[path, frame], still, cameras[path, frame])
-    static = refine(static, rgb[path, frame], still, cameras[path, frame], steps)
-    frames = [build(rgb[two, f], depth[two, f], moving[two, f], cameras[two, f]) for f in range(rgb.shape[1])]
-    frames = [Gaussians(*_fields(x), torch.ones(len(x), dtype=torch.bool)) for x in frames]
-    print(f"{plan.world.caption}: {len(static):,} still and {sum(map(len, frames)):,} moving Gaussians")
-    return DynamicGaussians.from_frames(frames, style.fps, static), plan
-
-
 def main() -> None:
-    """Write both scenes and the keys of the assets they show."""
+    """Write the scene and the credits of the assets it shows."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--packs", type=Path, default=Path("packs"))
     parser.add_argument("--room", type=int, required=True, help="index of a training scene")
-    parser.add_argument("--walk", type=int, required=True, help="index of a training scene")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--out", type=Path, default=Path("examples"))
     args = parser.parse_args()
-    assets = set()
-    for name, make, index in (("room.spz", room, args.room), ("walk.lyra4d", walk, args.walk)):
-        scene, plan = make(args.packs, index, args.steps)
-        lyra.save(scene, args.out / name)
-        assets |= plan.world.assets
+    scene, plan = room(args.packs, args.room, args.steps)
+    lyra.save(scene, args.out / "room.spz")
     credits = json.loads((args.packs / "credits.json").read_text())
-    used = [entry for pack in credits.values() for entry in pack if entry["key"] in assets]
+    used = [entry for pack in credits.values() for entry in pack if entry["key"] in plan.world.assets]
     (args.out / "credits.json").write_text(json.dumps(used, indent=1) + "\n")
 
 

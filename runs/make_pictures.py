@@ -1,4 +1,4 @@
-"""Makes the picture of the README, docs/images/generate.jpg: photographs, and two views of the scene of each."""
+"""Makes the picture of the README, docs/images/generate.webp: photographs, and two views of the scene of each."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def main() -> None:
         scene = lyra.generate(ROOT / f"examples/photos/{name}.jpg")
         views = scene.orbit(8)[torch.tensor([1, 6])]
         rows.append(torch.cat([scene.image, *lyra.render(scene.gaussians, views).rgb], -1))
-    save_image(torch.cat(rows, -2).clamp(0, 1), ROOT / "docs/images/generate.jpg", quality=88)
+    save_image(torch.cat(rows, -2).clamp(0, 1), ROOT / "docs/images/generate.webp", quality=72)
 
 
 if __name__ == "__main__":
