@@ -65,7 +65,7 @@ def view_caption(world: World, ids: np.ndarray, rgb: np.ndarray) -> str:
     The room that fills most of the picture comes first, things by their size in the picture, walls and floor by what
     most of them looks like; colours are those in the picture. A world that has no rooms keeps its caption.
     """
-    seen = _seen(world, ids, rgb)
+    seen = _seen(world, ids, rgb) if any(instance.room for instance in world.instances) else []
     rooms = _shares((view.share, view.instance.room) for view in seen if view.instance.room)
     if not rooms:
         return world.caption
