@@ -81,7 +81,7 @@ def recipe_of(args: argparse.Namespace) -> FrameTraining:
 
 
 class HeldOut:
-    """Frames of held-out scenes: latents, the tokens of their captions, and each scene's first frame."""
+    """Frames of held-out scenes: latents, the tokens of their captions, and one frame of each scene to be shown."""
 
     def __init__(self, root: Path, size: Sequence[int], codec: VideoCodec) -> None:
         device, generator = codec.mean.device, torch.Generator().manual_seed(0)
@@ -168,16 +168,18 @@ class Run:
                 progress = processes.agree(-1.0 if over else trainer.elapsed / total)
                 if progress < 0:
                     break
-                if processes.first and now - logged >= 5 and losses:
+                if losses and now - logged >= 5:
                     self.note(losses, progress, now - logged)
                     logged, losses = now, []
                 if processes.agree(float(now - saved >= 60)):
                     self.save(checkpoint)
                     saved = now
             batch = self.supply.bank.draw(self.recipe.batch, trainer.generator)
-            losses.append(trainer.train_step(batch, self.supply.texts, trainer.rate(progress)))
+            terms = trainer.train_step(batch, self.supply.texts, trainer.rate(progress))
+            if processes.first:  # the others write no log
+                losses.append(terms)
             self.supply.take(TAKEN)
-        if processes.first and losses:
+        if losses:
             self.note(losses, trainer.elapsed / total, time.monotonic() - logged)
         self.save(checkpoint)
 

@@ -29,9 +29,8 @@ from lyra.text import Encoder, Reading, read
 LONGEST, MOST = 1000, 16  # characters of a prompt, candidates
 KNOWS = "rooms (kitchen, bedroom, office ...), furniture, colours, materials and light"
 EARLY = (
-    "mini makes sketches, and follows texts best that name large things with their colours, walls, floor and light ('A "
-    "bedroom with a bed, a window and white curtains. Pale blue walls, wooden floor, daylight.'); small things are "
-    "hardly recognisable yet"
+    "mini makes sketches: beds, chairs, walls and light follow the text, other things in part or hardly yet; it learnt "
+    "from texts like 'A bedroom with a bed, a window and white curtains. Pale blue walls, wooden floor, daylight.'"
 )
 _SHARPNESS = 0.5  # weight of sharpness beside agreement, both in standard deviations over the candidates
 

@@ -34,8 +34,8 @@ from lyra.train.moving_scenes import Recording, is_moving, read_recording
 class Latents:
     """Training examples: normalised latents of the true frames and of the warp, mask channels, and captions.
 
-    `caption` is a row of a table of texts (0: no text, as for all clips). The first frame is latent frame 0 of
-    `target`. Warp and mask of single frames have no channels.
+    The first frame is latent frame 0 of `target`. Single frames have a row of a table of texts as `caption`, and no
+    channels in warp and mask; clips have no text, and 0.
     """
 
     target: Float[Tensor, "b c t h w"]

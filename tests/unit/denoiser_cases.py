@@ -1,14 +1,16 @@
-"""A tiny denoiser, batches for it, and a short training, the same in every process."""
+"""A tiny denoiser and its codec, batches for it, and a short training, the same in every process."""
 
 from dataclasses import replace
 
 import torch
 
+from lyra.teacher.codec import VideoCodec
 from lyra.teacher.cosmos import MINI
 from lyra.teacher.sampler import MiniSampling
 from lyra.train.denoiser import DenoiserTrainer, DenoiserTraining, Draw
 from lyra.train.latents import Latents
 from lyra.train.processes import Processes
+from lyra.vae.causal_vae import VaeConfig
 
 NETWORK = replace(MINI, heads=2, head_dim=24, blocks=2, adaln_rank=4, latent_channels=4)
 RECIPE = DenoiserTraining(
@@ -25,6 +27,13 @@ def batch(seed: int) -> tuple[Latents, Draw]:
     latents = Latents(0.5 * target, 0.5 * warp, mask, torch.zeros(4, dtype=torch.long))
     shown = torch.tensor([True, True, False, True])
     return latents, Draw(noise, augment, torch.randn(4, generator=g), shown, torch.tensor([0, 1, 1, 0]))
+
+
+def tiny_codec() -> VideoCodec:
+    """An untrained codec for latents of `NETWORK`, the same every time."""
+    torch.manual_seed(0)
+    vae = VaeConfig(encoder_channels=(8, 8, 8, 8), decoder_channels=(8, 8, 8, 8), layers=1, latent_channels=4)
+    return VideoCodec(vae).eval().requires_grad_(False)
 
 
 def train(processes: Processes) -> tuple[list[float], torch.Tensor]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from denoiser_cases import NETWORK
+from denoiser_cases import NETWORK, tiny_codec
 from torch import nn
 
 from lyra.scene import InputError
@@ -12,7 +12,6 @@ from lyra.teacher import adapter
 from lyra.teacher.adapter import LowRank, attach, merged
 from lyra.teacher.codec import VideoCodec
 from lyra.teacher.cosmos import CosmosTeacher, build, forward
-from lyra.vae.causal_vae import VaeConfig
 from lyra.weights import load_folder
 from lyra.weights.storage import SMALLEST
 
@@ -83,10 +82,8 @@ def test_a_base_that_never_read_text_can_learn_to_unless_its_values_are_zero(bas
 
 @pytest.fixture(scope="module")
 def codec() -> VideoCodec:
-    """An untrained codec with four channels."""
-    torch.manual_seed(0)
-    vae = VaeConfig(encoder_channels=(8, 8, 8, 8), decoder_channels=(8, 8, 8, 8), layers=1, latent_channels=4)
-    return VideoCodec(vae).eval()
+    """An untrained codec."""
+    return tiny_codec()
 
 
 @pytest.mark.parametrize("precision", ["float32", "int7"])

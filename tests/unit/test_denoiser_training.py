@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from denoiser_cases import NETWORK, RECIPE, SHAPE, batch, train
+from denoiser_cases import NETWORK, RECIPE, SHAPE, batch, tiny_codec, train
 from PIL import Image
 
 from lyra.scene import InputError
-from lyra.teacher.codec import VideoCodec
 from lyra.teacher.cosmos import Conditioning, CosmosDenoiser
 from lyra.teacher.sampler import KarrasSchedule, MiniSampling
 from lyra.train import denoiser_fit
@@ -31,19 +30,11 @@ from lyra.train.denoiser_fit import Clock, fill, fit
 from lyra.train.denoiser_supply import Made, Maker, Supply
 from lyra.train.latents import Bank, SceneFeed, Source, read_views
 from lyra.train.processes import Processes
-from lyra.vae.causal_vae import VaeConfig
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 ALONE = Processes(0, 1, torch.device("cpu"))
 DEPTH = np.concatenate([[np.inf], np.linspace(0.5, 8.0, 65535)]).astype(np.float32)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tensors this small are slower on several threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def run(trainer: DenoiserTrainer, steps: range) -> list[float]:
@@ -218,9 +209,7 @@ class Ticking:
 
 def test_the_supply_grows_with_the_folder_and_a_run_ends_in_scores(world, tmp_path, monkeypatch):
     """From scene folders and photographs through both parts of the training to scores and a sheet."""
-    torch.manual_seed(0)
-    vae = VaeConfig(encoder_channels=(8, 8, 8, 8), decoder_channels=(8, 8, 8, 8), layers=1, latent_channels=4)
-    codec = VideoCodec(vae).eval().requires_grad_(False)
+    codec = tiny_codec()
     recipe = replace(RECIPE, photos=0.25, few_share=0.3, learning_rate=2e-3)
     feed = SceneFeed(Source(world, 9, rescan=0.1), DEPTH)
     supply = Supply(Maker(codec, recipe, feed, photographs(tmp_path), (32, 48)), 24)

@@ -20,6 +20,8 @@ from lyra.train.depth_data import FramePool, Frames, decode_log_depth
 from lyra.train.depth_loss import DepthLossWeights, depth_loss, gradient_loss, invariant_loss
 from worlds import clips
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROWS, COLUMNS, FOCAL = 64, 96, 70.0
 CPU = torch.device("cpu")
 RECIPE = replace(
@@ -39,15 +41,6 @@ def _scene(folder, depth):
     K = np.array([[FOCAL, 0, COLUMNS / 2], [0, FOCAL, ROWS / 2], [0, 0, 1]])
     np.savez(folder / "cameras.npz", K=K)
     (folder / "scene.json").write_text("{}")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small run faster on one core than on two that wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from denoiser_cases import NETWORK, RECIPE, SHAPE, batch
+from denoiser_cases import NETWORK, RECIPE, SHAPE, batch, tiny_codec
 from PIL import Image
 from torch import nn
 
@@ -36,28 +36,18 @@ from lyra.train.first_frames import (
 )
 from lyra.train.latents import Latents, Source
 from lyra.train.processes import Processes
-from lyra.vae.causal_vae import VaeConfig
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CAPTIONS = ("A kitchen. Red walls, daylight.", "A bedroom with two lamps. Blue walls, lamp light in the evening.")
 ALONE = Processes(0, 1, torch.device("cpu"))
 LEARNING = FrameTraining(rank=16, batch=8, warmup_steps=1, ema=0.9, log_sigma=(0.5, 1.2), drop_text=0.2)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tensors this small are slower on several threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def codec() -> VideoCodec:
-    """An untrained codec with four channels."""
-    torch.manual_seed(0)
-    vae = VaeConfig(encoder_channels=(8, 8, 8, 8), decoder_channels=(8, 8, 8, 8), layers=1, latent_channels=4)
-    return VideoCodec(vae).eval().requires_grad_(False)
+    """An untrained codec."""
+    return tiny_codec()
 
 
 @pytest.fixture(scope="module")
@@ -275,6 +265,14 @@ def test_a_run_makes_an_adapter_of_scenes_and_a_second_call_goes_on(base, codec,
         steps.append(results["training"]["steps"])
         assert {"own_text", "other_text", "no_text"} == set(results["after"]) == set(results["before"])
         assert results["training"]["scenes_of_first_process"] == 3 and np.isfinite(results["agreement_0"])
+    for index in range(3):  # those before were deleted
+        write_scene(tmp_path / "again" / f"train-{index}", index, CAPTIONS[index % 2], size=(64, 96))
+    begin = ["--worlds", tmp_path / "again", "--state", tmp_path / "other", "--init", tmp_path / "out"]
+    script(*options, *begin, "--out", tmp_path / "more", "--rate", 1e-9)
+    trained, more = (adapter.read(tmp_path / name, tmp_path / "denoiser") for name in ("out", "more"))
+    assert all(bool((more[name] - value).abs().max() < 0.02 * value.abs().max()) for name, value in trained.items())
+    with pytest.raises(SystemExit, match="should have rank 8"):
+        script(*options, *begin, "--rank", 8)
     assert f"going on from step {steps[0]} " in capsys.readouterr().out and 0 < steps[0] < steps[1]
     assert Image.open(tmp_path / "out/first_frames.png").size == (4 * 96 // 2, 2 * 64 // 2)
     assert json.loads((tmp_path / "out/recipe.json").read_text())["rank"] == 4

@@ -22,6 +22,8 @@ from lyra.train.student_recipe import PRESETS, Stage, StudentTraining
 from lyra.train.student_scenes import FirstView
 from lyra.train.synthesis import SKY, Draft, SynthesisOptions, TeacherSample, decode_frames, synthesize
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 OPTIONS = SynthesisOptions(frames=9, height=32, width=48)
 DECODER = DecoderConfig(
@@ -35,15 +37,6 @@ RECIPE = StudentTraining(
     ),
     learning_rate=2e-3, warmup_steps=2, batch=2, chunk=2, pool=2, renew_every=2, ema=0.9,
 )  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Networks this small are slower on several threads, far slower where other processes compute too."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class PixelCodec:

@@ -29,17 +29,10 @@ from lyra.train.synthesis import SynthesisOptions
 from lyra.train.synthesize_job import SynthesisJob, run
 from lyra.vae.causal_vae import VaeConfig
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 VAE = VaeConfig(encoder_channels=(8, 8, 8, 8), decoder_channels=(8, 8, 8, 8), layers=1, latent_channels=8)
 SMALL = Options(frames=9, size=(64, 32), shard_size=2, device="cpu")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Networks this small are slower on several threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

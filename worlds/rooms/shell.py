@@ -65,7 +65,7 @@ def shell(plan: Plan, finishes: list[Finish], trim: Material) -> list[Instance]:
             add(f"{covered.words} wall", name, sheets)
             add("trim", name, *_skirting(room.rect, side, openings, trim))
             for opening in openings:
-                label = {"doorway": "trim", "door": "trim"}.get(opening.kind, "window")
+                label = "trim" if opening.kind in ("doorway", "door") else "window"
                 add(label, name, *_opening(room.rect, opening, trim))
             if side in room.outer:
                 add("wall", "", _skin(start, along, length, plan.height, side, holes, outside))
