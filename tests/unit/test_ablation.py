@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_student import CPU, OPTIONS, RECIPE, PixelCodec, first_view, one_thread  # noqa: F401 - a fixture
+from test_student import CPU, OPTIONS, RECIPE, PixelCodec, first_view
 
 from lyra.decoder import SplatDecoder
 from lyra.evaluate.ablation import BASE, VARIANTS, separate, table, train, true_entry
@@ -17,6 +17,8 @@ from lyra.train.synthesis import Draft, synthesize
 
 DECODER = replace(BASE["tiny"], latent_channels=192, heads=1)
 ONE_STEP = replace(RECIPE, stages=(replace(RECIPE.stages[1], steps=1, loss=StudentLoss(log_depth=0.1, opacity=0.1)),))
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
