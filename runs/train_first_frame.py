@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
 from lyra.io.atomic import write_json
@@ -99,14 +100,19 @@ class HeldOut:
         config = teacher.config
         return text_gain(teacher.network, self.latents, self.texts, config.buffer_channels, config.fps)
 
-    def sheet(self, teacher: CosmosTeacher, out: Path, shown: int = 12, seeds: int = 3) -> dict[str, float]:
-        """True frames above frames made from their captions, as a picture; how well these agree with them."""
+    def sheet(
+        self, teacher: CosmosTeacher, guide: nn.Module, out: Path, shown: int = 12, seeds: int = 3
+    ) -> dict[str, float]:
+        """True frames above frames made from their captions, as a picture; how well these agree with them.
+
+        `guide` is the teacher's network without the adapter.
+        """
         chosen, codec = self._shown[:shown], teacher.codec
         tokens, images = self.texts[chosen], self._images[chosen]
         cond = first_frame(teacher, tokens, *images.shape[-2:], tokens.device)
         rows, found = [images], {}
         for seed in range(seeds):
-            latents = paint(teacher, cond, [100 * seed + index for index in range(len(tokens))])
+            latents = paint(teacher, guide, cond, [100 * seed + index for index in range(len(tokens))])
             rows.append(0.5 + 0.5 * codec.decode(latents)[:, :, 0].float().cpu())
             found[f"agreement_{seed}"] = round(float(agreement(teacher, latents, tokens).mean()), 5)
         whole = torch.cat([torch.cat(list(row), -2) for row in rows], -1)
@@ -213,7 +219,7 @@ class Run:
         facts |= {"frames_of_first_process": self.supply.bank.written, "torch": torch.__version__}
         facts |= {"device": torch.cuda.get_device_name() if trainer.device.type == "cuda" else "cpu"}
         results = {"training": facts, "before": self.held.gain(self.base), "after": self.held.gain(teacher)}
-        results |= self.held.sheet(teacher, self.args.out / "first_frames.png")
+        results |= self.held.sheet(teacher, self.base.network, self.args.out / "first_frames.png")
         write_json(self.args.out / "metrics.json", results)
         print(json.dumps(results), flush=True)
 

@@ -32,7 +32,6 @@ EARLY = (
     "mini makes sketches: beds, chairs, walls and light follow the text, other things in part or hardly yet; it learnt "
     "from texts like 'A bedroom with a bed, a window and white curtains. Pale blue walls, wooden floor, daylight.'"
 )
-_SHARPNESS = 0.5  # weight of sharpness beside agreement, both in standard deviations over the candidates
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,8 +143,11 @@ def checked(prompt: str) -> tuple[Reading, tuple[str, ...]]:
 
 
 def choose(agreements: Float[Tensor, " n"] | None, sharp: Float[Tensor, " n"]) -> int:
-    """The candidate with the best sum of agreement and half the sharpness, in standard deviations."""
-    score = _standard(sharp) if agreements is None else _standard(agreements) + _SHARPNESS * _standard(sharp)
+    """The candidate with the best sum of agreement and sharpness, both in standard deviations over the candidates.
+
+    Either alone would not do: simple and blurred pictures agree best.
+    """
+    score = _standard(sharp) if agreements is None else _standard(agreements) + _standard(sharp)
     return int(score.argmax())
 
 
@@ -167,8 +169,9 @@ def _mini(reading: Reading, candidates: int, order: Order, job: Job) -> tuple[Te
 
         def make() -> dict[str, Tensor]:
             teacher = job.network("painter", order.model, models.painter)
+            guide = job.network("teacher", order.model, models.teacher).network
             cond = first_frame(teacher, tokens.expand(candidates, -1, -1), form.height, form.width, job.device)
-            latents = paint(teacher, cond, seeds, sampling, lambda step: tell(step.index + 1))
+            latents = paint(teacher, guide, cond, seeds, sampling, lambda step: tell(step.index + 1))
             images = [0.5 + 0.5 * teacher.codec.decode(latent[None])[:, :, 0].float() for latent in latents]
             agreements = agreement(teacher, latents, tokens.to(job.device))
             return {"images": torch.cat(images).clamp(0, 1), "agreements": agreements}

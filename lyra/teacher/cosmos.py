@@ -204,15 +204,23 @@ def _holds(sigma: Level) -> bool:
 class CosmosDenoiser:
     """The preconditioned, guided network for one conditioning (a `Denoiser`).
 
-    Output: F = F_cond + guidance (F_cond - F_uncond); the unconditional branch has the negative text and no buffers.
-    With guidance 0 it is not run. While sigma > AUGMENT_SIGMA the given frames are held at their latents; levels given
-    item by item, as in training, must be above it.
+    Output: F = F_cond + guidance (F_cond - F_uncond); the unconditional branch has the negative text and no buffers,
+    and is of the network `guide` if there is one (autoguidance: Karras et al. 2024). With guidance 0 it is not run.
+    While sigma > AUGMENT_SIGMA the given frames are held at their latents; levels given item by item, as in training,
+    must be above it.
     """
 
     def __init__(
-        self, network: nn.Module, fps: int, cond: Conditioning, guidance: float, augment_noise: Tensor
+        self,
+        network: nn.Module,
+        fps: int,
+        cond: Conditioning,
+        guidance: float,
+        augment_noise: Tensor,
+        guide: nn.Module | None = None,
     ) -> None:
         self.network, self.fps, self.cond, self.guidance = network, fps, cond, guidance
+        self.guide = network if guide is None else guide
         self.held = cond.latent + AUGMENT_SIGMA * augment_noise
 
     def prepare(self, x: Float[Tensor, "b c t h w"], sigma: Level) -> Float[Tensor, "b c t h w"]:
@@ -236,7 +244,8 @@ class CosmosDenoiser:
         cond = self.cond
         buffers = cond.buffers if conditional else torch.zeros_like(cond.buffers)
         text = cond.text if conditional else cond.negative_text
-        return forward(self.network, x * c_in(sigma), cond.known, buffers, text, sigma, self.fps)
+        network = self.network if conditional else self.guide
+        return forward(network, x * c_in(sigma), cond.known, buffers, text, sigma, self.fps)
 
 
 def c_in(sigma: Level) -> Level:

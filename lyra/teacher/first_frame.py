@@ -1,8 +1,9 @@
 """A first frame from text alone, by the same network: one latent frame, nothing given, no 3D cache.
 
 To the network this is a video of one frame whose frame indicator and buffers are all zero. It takes more steps than a
-video, since nothing is known beforehand, and classifier-free guidance (Ho and Salimans 2022) against no text; one
-frame has few tokens, so both are cheap. An adapter makes the network do it (`lyra.teacher.adapter`).
+video, since nothing is known beforehand, and guidance; one frame has few tokens, so both are cheap. An adapter makes
+the network do it (`lyra.teacher.adapter`). Guidance is away from no text (Ho and Salimans 2022) and from the network
+without its adapter, which does the same worse (Karras et al. 2024: autoguidance).
 """
 
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lyra.scene import require
 from lyra.teacher.codec import SIGMA_DATA
@@ -22,10 +23,10 @@ _JUDGED_LEVELS = (3.0, 6.0, 12.0, 24.0)  # noise at which text decides what is s
 
 @dataclass(frozen=True)
 class TextSampling:
-    """Steps and guidance of a first frame; guidance g adds g times the difference that the text makes."""
+    """Steps and guidance of a first frame; guidance g adds g times the difference that adapter and text make."""
 
-    steps: int = 12
-    guidance: float = 3.0
+    steps: int = 18
+    guidance: float = 2.0
     sigma_min: float = 0.02
     sigma_max: float = 80.0
 
@@ -61,17 +62,20 @@ def first_frame(
 @torch.no_grad()
 def paint(
     teacher: CosmosTeacher,
+    guide: nn.Module,
     cond: Conditioning,
     seeds: list[int],
     sampling: TextSampling | None = None,
     on_step: Callable[[Step], None] | None = None,
 ) -> Float[Tensor, "b c 1 h w"]:
-    """Normalised latents of first frames, one seed each; the same on every device up to rounding."""
+    """Normalised latents of first frames, one seed each; the same on every device up to rounding.
+
+    `guide` is the teacher's network without the adapter.
+    """
     sampling = sampling or TextSampling()
     noise = teacher.noise(cond, seeds)
-    denoiser = CosmosDenoiser(
-        teacher.network, teacher.config.fps, cond, sampling.guidance, torch.zeros_like(cond.latent)
-    )
+    nothing = torch.zeros_like(cond.latent)
+    denoiser = CosmosDenoiser(teacher.network, teacher.config.fps, cond, sampling.guidance, nothing, guide)
     return euler(denoiser, noise, sampling.schedule, on_step)
 
 

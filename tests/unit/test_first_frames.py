@@ -20,7 +20,7 @@ from torch import nn
 from lyra.scene import InputError
 from lyra.teacher import adapter
 from lyra.teacher.codec import VideoCodec
-from lyra.teacher.cosmos import CosmosTeacher
+from lyra.teacher.cosmos import CosmosDenoiser, CosmosTeacher
 from lyra.teacher.first_frame import TextSampling, agreement, first_frame, paint
 from lyra.text import Encoder
 from lyra.train.denoiser import DenoiserTrainer
@@ -86,7 +86,7 @@ def test_text_decides_what_is_made(trained, base):
     gain = text_gain(teacher.network, shown, texts, NETWORK.buffer_channels, NETWORK.fps)
     assert gain["own_text"] < 0.5 * gain["no_text"] and gain["own_text"] < 0.3 * gain["other_text"], gain
     # measured: 0.04, 0.47 without text, 1.7 with the other one
-    made = paint(teacher, first_frame(teacher, texts, 32, 48), [5, 6], TextSampling(steps=8, guidance=0.5))
+    made = paint(teacher, base, first_frame(teacher, texts, 32, 48), [5, 6], TextSampling(steps=8, guidance=0.5))
     assert made.shape == shown.target.shape
     distance = (made[:, None] - shown.target[None]).square().flatten(2).mean(2)
     assert float(distance.diagonal().max()) < 0.3 * float(distance.fliplr().diagonal().min()), distance
@@ -94,11 +94,26 @@ def test_text_decides_what_is_made(trained, base):
     assert float(right) > 0.3 > 0.0 > float(wrong)
 
 
-def test_a_seed_gives_the_same_frame_alone_and_among_others(trained):
+def test_guidance_is_away_from_the_network_without_its_adapter(trained, base):
+    teacher, shown, texts = trained
+    cond, noisy = first_frame(teacher, texts, 32, 48), 2 * shown.target
+
+    def clean(network: nn.Module, text: torch.Tensor, guidance: float = 0.0, guide: nn.Module | None = None):
+        given = replace(cond, text=text)
+        with torch.no_grad():
+            return CosmosDenoiser(network, NETWORK.fps, given, guidance, torch.zeros_like(noisy), guide)(noisy, 2.0)
+
+    right, wrong = clean(teacher.network, cond.text), clean(base, cond.negative_text)
+    guided, alone = (clean(teacher.network, cond.text, 1.5, guide) for guide in (base, None))
+    assert torch.allclose(guided, right + 1.5 * (right - wrong), atol=1e-5)
+    assert (guided - alone).abs().max() > 0.1
+
+
+def test_a_seed_gives_the_same_frame_alone_and_among_others(trained, base):
     teacher, _, texts = trained
-    both = paint(teacher, first_frame(teacher, texts, 32, 48), [7, 8], TextSampling(steps=2))
+    both = paint(teacher, base, first_frame(teacher, texts, 32, 48), [7, 8], TextSampling(steps=2))
     cond = first_frame(teacher, texts[1:], 32, 48)
-    alone, other = (paint(teacher, cond, [seed], TextSampling(steps=2)) for seed in (8, 9))
+    alone, other = (paint(teacher, base, cond, [seed], TextSampling(steps=2)) for seed in (8, 9))
     assert torch.allclose(both[1:], alone, atol=1e-4)  # worst measured: 1.5e-5
     assert (alone - other).abs().max() > 0.1  # measured: 2.0
 
