@@ -130,8 +130,10 @@ def test_a_prompt_is_text_and_nothing_else():
 
 
 def test_the_choice_weighs_agreement_and_sharpness():
-    sharp, agreements = torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 0.1, 0.1])
-    assert choose(agreements, sharp) == 0 and choose(None, sharp) == 2 and choose(torch.ones(3), torch.ones(3)) == 0
+    rising, same = torch.tensor([0.1, 0.2, 0.3]), torch.ones(3)
+    assert choose(rising, same) == choose(same, rising) == choose(None, rising) == 2 and choose(same, same) == 0
+    # good in both before best in one: a blurred picture that agrees, a sharp one that does not
+    assert choose(torch.tensor([0.5, 0.4, 0.1]), torch.tensor([0.01, 0.04, 0.05])) == 1
     images = torch.zeros(2, 3, 16, 16)
     images[1, :, ::2] = 1
     assert sharpness(images).tolist() == [0, 2]
