@@ -145,7 +145,7 @@ def checked(prompt: str) -> tuple[Reading, tuple[str, ...]]:
 def choose(agreements: Float[Tensor, " n"] | None, sharp: Float[Tensor, " n"]) -> int:
     """The candidate with the best sum of agreement and sharpness, both in standard deviations over the candidates.
 
-    Either alone would not do: simple and blurred pictures agree best.
+    By agreement alone, plain and blurred pictures would be taken (docs/log.md).
     """
     score = _standard(sharp) if agreements is None else _standard(agreements) + _standard(sharp)
     return int(score.argmax())
